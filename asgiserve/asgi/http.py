@@ -1,0 +1,171 @@
+"""One call of the application for one HTTP request (ASGI www.rst, HTTP).
+
+The law of this module: whatever the application does, its exchange ends, the server lives, and no other exchange notices.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asgiserve.asgi.context import describe, is_disconnect, log_failure, logger
+from asgiserve.asgi.files import send_file, send_path
+from asgiserve.asgi.messages import HTTP_SEND, HTTP_TYPES, as_bytes, message_type, refuse_order
+from asgiserve.asgi.scope import http_scope
+from asgiserve.core.exchange import ABORTED, DONE
+from asgiserve.errors import ClientDisconnected, LocalProtocolError
+
+if TYPE_CHECKING:
+    from asgiserve.asgi.context import Context, Peer, Waiter
+    from asgiserve.core.exchange import Exchange
+
+__all__ = ["HttpCall"]
+
+
+class HttpCall:
+    """One call: `run` is its task's coroutine, `receive` and `send` are what the application gets."""
+
+    __slots__ = ("_body_taken", "_waiters", "cancelled", "context", "exchange", "peer", "task")
+
+    def __init__(self, context: Context, exchange: Exchange, peer: Peer) -> None:
+        self.context = context
+        self.exchange = exchange
+        self.peer = peer
+        self._body_taken = False
+        self._waiters: list[Waiter] | None = None
+        self.cancelled = False
+        self.task: Any = None
+
+    async def run(self) -> None:
+        """Call the application, and see to it that there is a response."""
+        exchange = self.exchange
+        try:
+            await self.context.app(http_scope(self.context, exchange, self.peer), self.receive, self.send)
+            if exchange.response_state is not DONE:
+                self._unanswered()
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit of an application must not stop the server, nor a cancellation another request
+            self._failed(error)
+        finally:
+            self.context.finished(self)
+
+    def _unanswered(self) -> None:
+        exchange = self.exchange
+        if exchange.aborted:
+            return
+        # S49: an application that returns without a response gets 500; within one, the connection is cut so that the client can tell.
+        if exchange.head_sent:
+            logger.error("%s: the application returned before its response was complete", describe(exchange))
+        else:
+            logger.error("%s: the application returned without a response", describe(exchange))
+        exchange.fail()
+
+    def _failed(self, error: BaseException) -> None:
+        exchange = self.exchange
+        if self.cancelled:
+            # The graceful period is over: not the application's fault, and nothing to trace back.
+            exchange.fail(503)
+            return
+        if not (exchange.aborted and is_disconnect(error)):
+            log_failure(describe(exchange), error)
+        exchange.fail()
+
+    async def receive(self) -> dict[str, Any]:
+        """The next event: ``http.request``, or ``http.disconnect`` when the client is gone or the response is complete."""
+        exchange = self.exchange
+        while True:
+            if not self._body_taken:
+                if exchange.body_pending:
+                    body = exchange.take_body()
+                    self._body_taken = ended = exchange.request_ended
+                    return {"type": "http.request", "body": body, "more_body": not ended}
+                if exchange.response_state is DONE or exchange.response_state is ABORTED:
+                    return {"type": "http.disconnect"}
+                if exchange.request_ended:
+                    self._body_taken = True
+                    return {"type": "http.request", "body": b"", "more_body": False}
+                exchange.want_body()
+            elif exchange.response_state is DONE or exchange.response_state is ABORTED or exchange.told_to_end:
+                # S34, S35: at once, and every time.
+                return {"type": "http.disconnect"}
+            waiter = self.context.create_waiter()
+            if self._waiters is None:
+                self._waiters = [waiter]
+                exchange.on_event = self._wake
+            else:
+                self._waiters.append(waiter)
+            await waiter
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Take a message of the application; returns when its bytes are handed over and the client keeps up.
+
+        Raises:
+            LocalProtocolError: the message breaks a rule of ASGI or HTTP. Nothing of it was sent.
+            ClientDisconnected: the client is gone.
+        """
+        exchange = self.exchange
+        try:
+            kind = message["type"]
+            allowed = kind in HTTP_SEND[exchange.response_state]
+        except (KeyError, TypeError):
+            kind = message_type(message, HTTP_TYPES)
+            allowed = False
+        if not allowed:
+            message_type(message, HTTP_TYPES)
+            raise refuse_order(kind, exchange.response_state, HTTP_SEND)
+        if kind == "http.response.body":
+            body = message.get("body", b"")
+            if type(body) is not bytes:
+                body = as_bytes(body, "the body of http.response.body")
+            exchange.body(body, more=bool(message.get("more_body", False)))
+        elif kind == "http.response.start":
+            if "status" not in message:
+                raise LocalProtocolError("http.response.start has no status")
+            exchange.respond(message["status"], message.get("headers", ()), trailers=bool(message.get("trailers", False)))
+            return
+        else:
+            await self._send_extension(kind, message)
+        if exchange.sink.write_gate.shut and exchange.response_state is not DONE:
+            await self.wait_writable()
+
+    async def wait_writable(self) -> None:
+        """Wait until the client keeps up. The only place where a response waits for its reader."""
+        await wait_writable(self.context, self.exchange)
+
+    async def _send_extension(self, kind: str, message: dict[str, Any]) -> None:
+        exchange = self.exchange
+        if exchange.response_state is DONE:
+            return
+        if exchange.response_state is ABORTED:
+            raise ClientDisconnected("the client is gone")
+        if kind == "http.response.early_hint":
+            links = [as_bytes(link, "a link of http.response.early_hint") for link in message.get("links", ())]
+            if not exchange.head_sent:
+                exchange.inform(103, [(b"link", link) for link in links])
+        elif kind == "http.response.trailers":
+            exchange.trailers(message.get("headers", ()), more=bool(message.get("more_trailers", False)))
+        elif kind == "http.response.pathsend":
+            await send_path(self, message)
+        else:
+            await send_file(self, message)
+
+
+async def wait_writable(context: Context, exchange: Exchange) -> None:
+    """Wait for the write gate of ``exchange``.
+
+    Raises:
+        ClientDisconnected: the client went while we waited.
+    """
+    gate = exchange.sink.write_gate
+    while gate.shut:
+        waiter = context.create_waiter()
+        gate.when_open(lambda waiter=waiter: None if waiter.done() else waiter.set_result(None))  # type: ignore[misc]  # mypy cannot type a default
+        await waiter
+    if exchange.aborted:
+        raise ClientDisconnected("the client is gone")

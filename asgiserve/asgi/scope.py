@@ -1,0 +1,86 @@
+"""The connection scope (ASGI www.rst, HTTP and WebSocket Connection Scope).
+
+The law of this module: every value is made anew for each call, so that nothing an application does to one scope is seen by another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from asgiserve.core.websocket import offered_subprotocols
+
+if TYPE_CHECKING:
+    from asgiserve.asgi.context import Context, Peer
+    from asgiserve.core.exchange import Exchange
+
+__all__ = ["http_scope", "websocket_scope"]
+
+_HTTP_VERSIONS = ("1.0", "1.1")
+
+
+def _http_version(minor_version: int) -> str:
+    # RFC 9110 §6.2: a higher minor version is processed as the highest that is known.
+    return _HTTP_VERSIONS[min(minor_version, 1)]
+
+
+def http_scope(context: Context, exchange: Exchange, peer: Peer) -> dict[str, Any]:
+    """The scope of an HTTP request. Sets the exchange's ``client`` for the access log."""
+    head = exchange.head
+    target = head.target
+    client = peer.client
+    scheme = peer.scheme
+    if head.forwarded and peer.trusted and context.proxies is not None:
+        client, scheme = context.proxies.resolve(head.fields, client, scheme)
+    exchange.client = client
+    path = target.path
+    raw_path = target.raw_path
+    if context.root_path:
+        path, raw_path = _mount(context, path, raw_path)
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": context.asgi_version, "spec_version": "2.5"},
+        "http_version": _http_version(head.minor_version),
+        "server": peer.server,
+        "client": client,
+        "scheme": scheme,
+        "method": head.method.decode("ascii"),
+        "root_path": context.root_path,
+        "path": path,
+        "raw_path": raw_path,
+        "query_string": target.query,
+        "headers": head.fields,
+        "extensions": {
+            "http.response.early_hint": {},
+            "http.response.pathsend": {},
+            "http.response.trailers": {},
+            "http.response.zerocopysend": {},
+        },
+    }
+    if peer.tls is not None:
+        scope["extensions"]["tls"] = dict(peer.tls)
+    if context.state is not None:
+        scope["state"] = context.state.copy()
+    return scope
+
+
+def websocket_scope(context: Context, exchange: Exchange, peer: Peer) -> dict[str, Any]:
+    """The scope of a WebSocket handshake."""
+    scope = http_scope(context, exchange, peer)
+    del scope["method"]
+    scope["type"] = "websocket"
+    scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
+    scope["subprotocols"] = offered_subprotocols(exchange.head.fields)
+    extensions: dict[str, Any] = {"websocket.http.response": {}}
+    if peer.tls is not None:
+        extensions["tls"] = dict(peer.tls)
+    scope["extensions"] = extensions
+    return scope
+
+
+def _mount(context: Context, path: str, raw_path: bytes) -> tuple[str, bytes]:
+    """The path under the root path: as it is where the proxy kept the prefix, with the prefix put in front where it was stripped."""
+    root = context.root_path
+    if path == root or path.startswith(root + "/") or path == "*":
+        return path, raw_path
+    return root + path, quote(root, safe="/~!$&'()*+,;=:@").encode("ascii") + raw_path

@@ -1,0 +1,610 @@
+"""One HTTP/1.x connection, whichever parser reads its heads.
+
+The law of this module: the connection cuts the byte stream into messages (the end of a head, the length of a body, the chunks), so that every
+limit is counted before a parser sees a byte and nothing of a body can be taken for a request. A parser is given one complete head at a time and
+calls back into this object; what it says of framing, keep-alive or upgrades is never asked. Responses are encoded here for both.
+
+The runtime calls `connection_made`, `data_received`, `eof_received`, `pause_writing`, `resume_writing`, `connection_lost` (asyncio's names, so
+that a transport can call them directly) and `on_timer`. Nothing that a peer sends raises out of any of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from asgiserve.core import deadlines as due
+from asgiserve.core.deadlines import Deadlines
+from asgiserve.core.exchange import BODY as RESPONSE_BODY
+from asgiserve.core.exchange import DONE, ENDED, HELD, TUNNEL, Exchange
+from asgiserve.core.flow import WriteGate
+from asgiserve.core.http1_body import BodyReader
+from asgiserve.core.http1_head import HeadBuffer, HeadReader
+from asgiserve.core.http1_response import CONTINUE, encode_head, encode_informational, encode_refusal, encode_switch, encode_trailers
+from asgiserve.errors import RemoteProtocolError
+
+if TYPE_CHECKING:
+    from asgiserve.config import Limits, Timeouts
+    from asgiserve.core.parsers import ParserFactory
+    from asgiserve.core.transport import Owner, Transport
+    from asgiserve.core.websocket import WebSocketStream
+    from asgiserve.http.fields import Field
+
+__all__ = ["Http1Connection"]
+
+# What the next byte belongs to.
+_HEAD: Final = "head"
+_BODY: Final = "body"
+_TUNNEL: Final = "tunnel"
+_LINGER: Final = "linger"
+_CLOSED: Final = "closed"
+
+
+class Http1Connection:
+    """The connection: it owns one exchange at a time and the bytes that wait for the next one.
+
+    Args:
+        owner: the clock, the timer and who runs the application.
+        limits: sizes and numbers.
+        timeouts: durations.
+        parser: of heads, from `core.parsers.choose_parser`.
+        websocket: whether an upgrade to WebSocket is taken.
+    """
+
+    __slots__ = (
+        "_advancing",
+        "_body",
+        "_buffer",
+        "_chunked_response",
+        "_close_after",
+        "_deadlines",
+        "_discarding",
+        "_drain_idle",
+        "_draining",
+        "_eof",
+        "_flush_scheduled",
+        "_head_began",
+        "_heads",
+        "_limits",
+        "_owner",
+        "_reading_paused",
+        "_state",
+        "_timeouts",
+        "_transport",
+        "_write_size",
+        "exchange",
+        "made_at",
+        "request_count",
+        "write_gate",
+    )
+
+    def __init__(self, owner: Owner, limits: Limits, timeouts: Timeouts, parser: ParserFactory, *, websocket: bool = True) -> None:
+        self._owner = owner
+        self._limits = limits
+        self._timeouts = timeouts
+        self._heads = HeadReader(limits, parser, websocket=websocket)
+        self._deadlines = Deadlines(owner.clock, owner.arm)
+        self._transport: Transport = None  # type: ignore[assignment]  # set by connection_made, before anything else is called
+        self._state = _HEAD
+        self._buffer = HeadBuffer(limits)
+        self._head_began = False
+        self._body: BodyReader | None = None
+        self._reading_paused = False
+        self._discarding = -1
+        self._eof = False
+        self._close_after = False
+        self._draining = False
+        self._drain_idle = 0.0
+        self._advancing = False
+        self._chunked_response = False
+        self._flush_scheduled = False
+        self._write_size = 0
+        self.write_gate = WriteGate()
+        self.exchange: Exchange | None = None
+        self.request_count = 0
+        self.made_at = 0.0
+
+    # What the transport calls.
+
+    def connection_made(self, transport: Transport) -> None:
+        """The connection is there. The head of its first request is due from now on."""
+        self._transport = transport
+        self._owner.connected(transport)
+        self.made_at = self._owner.clock()
+        self._deadlines.set(due.HEAD, self._timeouts.timeout_request_head)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        state = self._state
+        if state is _HEAD:
+            if self.exchange is None and not self._buffer and data.endswith(b"\r\n\r\n") and data.find(b"\r\n\r\n") == len(data) - 4:
+                # One read, one head: most requests. Nothing is copied.
+                try:
+                    self._receive_head(data)
+                except RemoteProtocolError as error:
+                    self._refuse(error)
+                return
+            self._buffer.append(data)
+            self._advance()
+        elif state is _BODY and not self._buffer:
+            try:
+                self._receive_body(data)
+            except RemoteProtocolError as error:
+                self._refuse(error)
+            if self._buffer:
+                self._advance()
+        elif state is _TUNNEL:
+            if self.exchange is not None and self.exchange.stream is not None:
+                self.exchange.stream.receive(data)
+        elif state is _LINGER:
+            self._discarding -= len(data)
+            if self._discarding < 0:
+                self._finish()
+        elif state is not _CLOSED:
+            self._buffer.append(data)
+            self._advance()
+
+    def eof_received(self) -> bool:
+        """The peer will send no more. True keeps the other direction open: a half-closed client is served to its end."""
+        state = self._state
+        exchange = self.exchange
+        if state is _TUNNEL:
+            if exchange is not None and exchange.stream is not None:
+                exchange.stream.receive_eof()
+            return False
+        if state in (_LINGER, _CLOSED):
+            return False
+        if exchange is None or not self._transport.can_write_eof():
+            # Between requests it is the end; so it is inside of a head. TLS cannot be half closed.
+            return False
+        self._eof = True
+        if state is _HEAD and exchange.response_state is not DONE:
+            return True
+        # RFC 9112 §8: the body is incomplete, and so is the request.
+        if exchange.response_state is not DONE:
+            exchange.abort("incomplete request")
+            self._owner.ended(exchange)
+        return False
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is over its high-water mark."""
+        self.write_gate.close()
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        """The transport's buffer is under its low-water mark."""
+        self._deadlines.clear(due.WRITE)
+        self.write_gate.open()
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature; what the error was changes nothing
+        """The connection is gone, whoever closed it."""
+        self._state = _CLOSED
+        self._deadlines.clear_all()
+        self._buffer.clear()
+        self._heads.close()
+        exchange = self.exchange
+        if exchange is not None:
+            self.exchange = None
+            if exchange.stream is not None and exchange.response_state is TUNNEL:
+                exchange.stream.connection_lost()
+            finished = exchange.response_state is DONE or exchange.aborted
+            exchange.abort()
+            if not finished:
+                self._owner.ended(exchange)
+        self.write_gate.open()
+        self._owner.closed()
+
+    def on_timer(self) -> None:
+        """The time came that `Owner.arm` was asked for."""
+        for name in self._deadlines.expired():
+            if self._state is _CLOSED and name is not due.WRITE:
+                continue
+            if name is due.HEAD:
+                self._head_overdue()
+            elif name is due.BODY:
+                self._refuse(RemoteProtocolError("the request body came too slowly", status=408, clause="RFC 9110 §15.5.9"), outcome="timeout")
+            elif name is due.WRITE:
+                self._writing_overdue()
+            elif name is due.LINGER:
+                self._finish()
+            elif name is due.KEEP_ALIVE:
+                if self.exchange is None:
+                    self._finish()
+            elif self.exchange is not None and self.exchange.stream is not None:
+                self.exchange.stream.on_deadline(name)
+
+    # Stopping.
+
+    def begin_drain(self, idle_seconds: float) -> None:
+        """The server stops: this connection ends with the response that runs, or with the next one if that begins within ``idle_seconds``.
+
+        A request may be on its way on a connection that looks idle, so that one is not closed at once (RFC 9112 §9.6). A response that
+        streams is told (`Exchange.end_soon`), a WebSocket is closed with 1012.
+        """
+        if self._draining:
+            return
+        self._draining = True
+        self._drain_idle = idle_seconds
+        exchange = self.exchange
+        if exchange is None:
+            if self._state is _HEAD and not self._buffer:
+                self._deadlines.clear(due.HEAD)
+                self._wait_idle()
+        elif exchange.stream is not None:
+            exchange.stream.close_for_shutdown()
+        elif exchange.response_state is RESPONSE_BODY:
+            exchange.end_soon()
+
+    def abort(self) -> None:
+        """Close at once, dropping what is not sent."""
+        self._transport.abort()
+
+    @property
+    def phase(self) -> str:
+        """What the connection does, for a person: ``idle``, ``head``, ``body``, ``response``, ``tunnel``, ``linger`` or ``closed``."""
+        if self._state in (_TUNNEL, _LINGER, _CLOSED):
+            return self._state
+        if self.exchange is None:
+            return "head" if self._buffer else "idle"
+        return "response" if self.exchange.request_state is ENDED else "body"
+
+    # Reading.
+
+    def _advance(self) -> None:
+        """Read on in the buffer for as long as there is something to read and nobody in the way."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._advance_once():
+                pass
+        except RemoteProtocolError as error:
+            self._refuse(error)
+        finally:
+            self._advancing = False
+
+    def _advance_once(self) -> bool:
+        state = self._state
+        buffer = self._buffer
+        if state is _HEAD:
+            if self.exchange is not None:
+                # Pipelined requests wait in the buffer, unparsed; past the mark the peer waits as well.
+                if len(buffer) >= self._limits.max_body_buffer_bytes:
+                    self._pause_reading()
+                return False
+            head = buffer.take() if buffer else b""
+            if not head:
+                if self._eof:
+                    self._finish()
+                elif buffer and not self._head_began:
+                    self._head_began = True
+                    self._deadlines.clear(due.KEEP_ALIVE)
+                    if not self._deadlines.is_set(due.HEAD):
+                        self._deadlines.set(due.HEAD, self._timeouts.timeout_request_head)
+                return False
+            self._receive_head(head)
+            return True
+        if not buffer:
+            return False
+        if state is _BODY:
+            self._receive_body(buffer.take_all())
+            return True
+        buffer.clear()
+        return False
+
+    def _receive_head(self, head: bytes) -> None:
+        """A complete head: check it, and begin its exchange."""
+        limits = self._limits
+        request = self._heads.read(head)
+        self._close_after = not request.keep_alive or (
+            limits.max_keep_alive_count is not None and self.request_count + 1 >= limits.max_keep_alive_count
+        )
+        now = self._owner.clock()
+        exchange = Exchange(self, request, limits.max_body_buffer_bytes, now)
+        self.exchange = exchange
+        self.request_count += 1
+        self._head_began = False
+        self._deadlines.clear(due.HEAD)
+        self._deadlines.clear(due.KEEP_ALIVE)
+        if not request.body_length:
+            exchange.request_state = ENDED
+        else:
+            self._state = _BODY
+            self._body = BodyReader(request.body_length, limits, now)
+            if not request.expects_continue:
+                self._watch_body(self._body, now)
+        self._owner.begin(exchange)
+
+    # The body.
+
+    def _watch_body(self, body: BodyReader, now: float) -> None:
+        when = body.due_at(now, self._timeouts)
+        if when is not None:
+            self._deadlines.set_at(due.BODY, when)
+
+    def _receive_body(self, data: bytes) -> None:
+        """Bytes of the body, and perhaps of what follows it."""
+        exchange = self.exchange
+        body = self._body
+        if exchange is None or body is None:
+            return
+        content = body.receive(data)
+        if self._discarding >= 0:
+            # Nobody reads the rest of this body; too much of it, and the connection is closed instead of reused.
+            self._discarding -= len(data)
+            if self._discarding < 0:
+                self._linger()
+                return
+        elif content and exchange.feed_body(content):
+            self._pause_reading()
+        elif not body.done:
+            self._watch_body(body, self._owner.clock())
+        if body.done:
+            self._end_body(exchange, body)
+
+    def _end_body(self, exchange: Exchange, body: BodyReader) -> None:
+        """The request is complete."""
+        self._deadlines.clear(due.BODY)
+        self._state = _HEAD
+        self._body = None
+        self._buffer.append(body.rest)
+        if exchange.response_state is DONE:
+            self._deadlines.clear(due.LINGER)
+            self._discarding = -1
+            self._next()
+        else:
+            exchange.end_request(body.trailers)
+
+    def _pause_reading(self) -> None:
+        self._deadlines.clear(due.BODY)
+        if not self._reading_paused and self._state is not _CLOSED:
+            self._reading_paused = True
+            self._transport.pause_reading()
+            if self._body is not None:
+                self._body.pause(self._owner.clock())
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and self._state is not _CLOSED:
+            self._reading_paused = False
+            self._transport.resume_reading()
+            body = self._body
+            if body is not None and self._discarding < 0:
+                now = self._owner.clock()
+                body.resume(now)
+                self._watch_body(body, now)
+
+    # What the exchange calls.
+
+    def body_wanted(self, exchange: Exchange) -> None:
+        """The application waits for a body that the client holds back until it hears 100 (RFC 9110 §10.1.1)."""
+        body = self._body
+        if body is None or exchange is not self.exchange:
+            return
+        if not exchange.head_sent and not body.size:
+            self._transport.write(CONTINUE)
+        now = self._owner.clock()
+        body.restart(now)
+        self._watch_body(body, now)
+
+    def body_taken(self, exchange: Exchange) -> None:
+        """The application took the body that was waiting."""
+        if exchange is self.exchange:
+            self._resume_reading()
+
+    def hold(self, exchange: Exchange) -> None:  # noqa: ARG002 - there is one exchange at a time
+        """Write the head at the end of this turn, unless it left with the content before that."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._owner.soon(self._flush_held)
+
+    def _flush_held(self) -> None:
+        self._flush_scheduled = False
+        exchange = self.exchange
+        if exchange is not None and exchange.response_state is HELD:
+            exchange.flush()
+
+    def write_head(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
+        """Write the response head, and the content that is there, in one piece."""
+        total = self._timeouts.timeout_keep_alive_total
+        closing = (
+            self._close_after
+            or self._draining
+            or exchange.closing
+            or self._cannot_reuse(exchange, last=last)
+            or (total is not None and exchange.started_at - self.made_at > total)
+        )
+        parts, self._chunked_response, self._close_after = encode_head(exchange, len(data), self._owner, last=last, closing=closing)
+        if data:
+            parts += (b"%x\r\n" % len(data), data, b"\r\n") if self._chunked_response else (data,)
+        if self._chunked_response and last and exchange.response_state is DONE:
+            parts.append(b"0\r\n\r\n")
+        self._transport.write(b"".join(parts))
+
+    def _cannot_reuse(self, exchange: Exchange, *, last: bool) -> bool:
+        """Whether the rest of the request is too much to drain after this response."""
+        if exchange.request_state is ENDED or not last:
+            return False
+        # RFC 9110 §10.1.1: a client that was never told to continue may or may not send the body; nobody could tell what comes next.
+        return exchange.head.expects_continue or (self._body is not None and self._body.remaining > self._limits.max_drain_bytes)
+
+    def write_body(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
+        """Write more content, chunked where the head said so."""
+        if exchange.bodiless:
+            return
+        if self._chunked_response:
+            if data:
+                end = b"\r\n0\r\n\r\n" if last and exchange.response_state is DONE else b"\r\n"
+                self._transport.write(b"".join((b"%x\r\n" % len(data), data, end)))
+            elif last and exchange.response_state is DONE:
+                self._transport.write(b"0\r\n\r\n")
+        elif data:
+            self._transport.write(data)
+
+    def write_trailers(self, exchange: Exchange, fields: list[Field]) -> None:
+        """End a chunked response with its trailers (RFC 9112 §7.1.2); anywhere else they are dropped (RFC 9110 §6.5.1)."""
+        if not self._chunked_response or exchange.bodiless:
+            return
+        self._transport.write(encode_trailers(fields if exchange.head.trailers_wanted else []))
+
+    def write_informational(self, exchange: Exchange, status: int, fields: list[Field]) -> None:
+        """Write a 1xx response; never to an HTTP/1.0 client (RFC 9110 §15.2)."""
+        if exchange.head.minor_version:
+            self._transport.write(encode_informational(status, fields))
+
+    def frame(self, size: int) -> tuple[bytes, bytes]:
+        """What must stand before and behind ``size`` bytes that somebody else writes to the transport (sendfile)."""
+        return (b"%x\r\n" % size, b"\r\n") if self._chunked_response else (b"", b"")
+
+    def write(self, data: bytes) -> None:
+        """Write bytes that `frame` returned."""
+        if data:
+            self._transport.write(data)
+
+    def open_tunnel(self, exchange: Exchange, stream: WebSocketStream, fields: list[Field]) -> None:
+        """Switch protocols (RFC 9110 §7.8): 101, then every byte is the stream's."""
+        self._transport.write(encode_switch(exchange, fields, self._owner))
+        self._state = _TUNNEL
+        stream.opened(self._transport, self._deadlines, self.write_gate)
+        if self._draining:
+            stream.close_for_shutdown()
+        if self._buffer:
+            stream.receive(self._buffer.take_all())
+        if self._eof:
+            stream.receive_eof()
+
+    def response_ended(self, exchange: Exchange) -> None:
+        """The response is complete: the next request, or the end of the connection."""
+        self._owner.ended(exchange)
+        if exchange is not self.exchange:
+            return
+        if exchange.stream is not None or self._close_after or exchange.closing:
+            self._end_connection()
+        elif exchange.request_state is ENDED:
+            self._next()
+        else:
+            # RFC 9112 §9.3: "it MUST read the entire request message body or close the connection after sending its response".
+            self._deadlines.clear(due.BODY)
+            self._discarding = self._limits.max_drain_bytes
+            self._deadlines.set(due.LINGER, self._timeouts.timeout_linger)
+            exchange.drop_body()
+
+    def _next(self) -> None:
+        """Ready for the next request."""
+        self.exchange = None
+        self._resume_reading()
+        if self._buffer or self._eof:
+            self._advance()
+        if self._is_idle():
+            self._wait_idle()
+
+    def _is_idle(self) -> bool:
+        """Whether nothing is there and nothing has begun."""
+        return self.exchange is None and self._state is _HEAD and not self._head_began
+
+    def _wait_idle(self) -> None:
+        """Between two requests: the next one is due. While draining only one that was on its way (RFC 9112 §9.6)."""
+        seconds = self._drain_idle if self._draining else self._timeouts.timeout_keep_alive
+        if seconds <= 0:
+            self._finish()
+        else:
+            self._deadlines.set(due.KEEP_ALIVE, seconds)
+
+    def cut(self, exchange: Exchange) -> None:
+        """The response is broken off, and the client must not take it for complete."""
+        self._owner.ended(exchange)
+        if self._state is _CLOSED:
+            return
+        if self._chunked_response or exchange.content_length is not None or not exchange.sent_bytes:
+            # A missing last chunk or a short body tells it (RFC 9112 §8).
+            self._end_connection()
+        else:
+            self._state = _CLOSED
+            self._owner.reset()
+
+    # Closing.
+
+    def _refuse(self, error: RemoteProtocolError, *, outcome: str = "bad request") -> None:
+        """Answer a request that breaks a rule, after the answers before it, and close."""
+        exchange = self.exchange
+        if exchange is not None and exchange.response_state is not DONE and not exchange.aborted:
+            # Inside of a body: the application may be at work on it.
+            answered = exchange.head_sent
+            exchange.abort(outcome)
+            if not answered:
+                exchange.status = error.status
+            self._owner.refused(str(error), error.status)
+            self._owner.ended(exchange)
+            if answered:
+                self._end_connection()
+                return
+        elif exchange is not None:
+            # The response is complete; what is wrong is the rest of a body that nobody wants.
+            self._end_connection()
+            return
+        else:
+            self._owner.refused(str(error), error.status)
+        self._transport.write(encode_refusal(error, self._owner))
+        self._linger()
+
+    def _head_overdue(self) -> None:
+        if self._head_began or self._buffer:
+            self._refuse(RemoteProtocolError("the request head took too long", status=408, clause="RFC 9110 §15.5.9"), outcome="timeout")
+        else:
+            # Not a byte came: nothing was asked, nothing is answered.
+            self._finish()
+
+    def _end_connection(self) -> None:
+        """Close after what was written; the client gets to see it even where it is still sending."""
+        if self._state is _CLOSED:
+            return
+        exchange = self.exchange
+        unread = exchange is not None and (exchange.request_state is not ENDED or (exchange.stream is not None and exchange.stream.failed))
+        if self._buffer or self._reading_paused or unread:
+            self._linger()
+        else:
+            self._finish()
+
+    def _linger(self) -> None:
+        """Close so that unread bytes do not destroy the response (RFC 9112 §9.6): stop sending, read on for a while, then close."""
+        if self._state in (_LINGER, _CLOSED):
+            return
+        self._buffer.clear()
+        self._deadlines.clear_all()
+        if self._eof:
+            self._finish()
+            return
+        self._state = _LINGER
+        self._discarding = self._limits.max_drain_bytes
+        self._deadlines.set(due.LINGER, self._timeouts.timeout_linger)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._watch_writing()
+        self._resume_reading()
+
+    def _finish(self) -> None:
+        """Close; what was written is flushed first, if the peer takes it."""
+        if self._state is _CLOSED:
+            return
+        self._state = _CLOSED
+        self._buffer.clear()
+        self._deadlines.clear_all()
+        self._transport.close()
+        self._watch_writing()
+
+    def _watch_writing(self) -> None:
+        """The peer must take something of what is in the transport's buffer within the write timeout."""
+        self._write_size = self._transport.get_write_buffer_size()
+        if self._write_size:
+            self._deadlines.set(due.WRITE, self._timeouts.timeout_write)
+
+    def _writing_overdue(self) -> None:
+        size = self._transport.get_write_buffer_size()
+        if not size:
+            return
+        if size < self._write_size:
+            self._watch_writing()
+            return
+        exchange = self.exchange
+        if exchange is not None and exchange.response_state is not DONE and not exchange.aborted:
+            exchange.abort("write timeout")
+            self._owner.ended(exchange)
+        self._transport.abort()

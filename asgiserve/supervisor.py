@@ -1,0 +1,125 @@
+"""Running a server as a process: the event loop, signals and logging.
+
+The law of this module: only what the person at the terminal asked for is touched here; a `Server` alone never installs a signal handler, configures
+logging or makes an event loop. Worker processes and reload will stand here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from asgiserve import logs
+from asgiserve.config import build_config
+from asgiserve.errors import ConfigError
+from asgiserve.server import Server
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from asgiserve.config import Config
+
+__all__ = ["run", "run_config"]
+
+_logger = logging.getLogger("asgiserve.server")
+
+
+def run(app: Any, *, sockets: Sequence[socket.socket] | None = None, **options: Any) -> None:
+    """Serve ``app`` until a signal stops the process: `asgiserve.run("module:app", port=8000)`.
+
+    Logging is configured, an event loop is made, SIGINT and SIGTERM stop the server in order and a second one at once.
+
+    Args:
+        app: the application, or ``"module:attribute"``.
+        sockets: bound sockets to listen on, instead of the options for addresses.
+        options: the options of the command line, with their names.
+
+    Raises:
+        StartupError: the server could not start; its message is one line for the person who started it.
+    """
+    run_config(app, build_config(options), sockets=sockets)
+
+
+def run_config(app: Any, config: Config, *, sockets: Sequence[socket.socket] | None = None) -> None:
+    """As `run`, with a built configuration.
+
+    Raises:
+        StartupError: as `run`.
+    """
+    logs.configure(config.log)
+    server = Server(app, config=config, sockets=sockets)
+    with asyncio.Runner(loop_factory=_loop_factory(config.app.loop)) as runner:
+        runner.run(_serve(server))
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if name != "asyncio":
+        try:
+            import uvloop  # noqa: PLC0415 - neither on Windows nor on PyPy
+        except ImportError:
+            if name == "uvloop":
+                raise ConfigError("--loop uvloop: uvloop is not installed (pip install uvloop), or use --loop asyncio") from None
+        else:
+            return uvloop.new_event_loop
+    if sys.platform == "win32":
+        # The proactor has no add_reader, which our accept loop needs.
+        return asyncio.SelectorEventLoop
+    return asyncio.new_event_loop
+
+
+async def _serve(server: Server) -> None:
+    restore = _install_signals(server)
+    try:
+        await server.serve(on_started=_announce)
+    finally:
+        restore()
+    _logger.info("stopped")
+
+
+def _install_signals(server: Server) -> Callable[[], None]:
+    """SIGINT and SIGTERM stop the server: the first in order, the second at once. Returns what undoes it."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    loop = asyncio.get_running_loop()
+    count = 0
+
+    def stop(number: int) -> None:
+        nonlocal count
+        count += 1
+        name = signal.Signals(number).name
+        if count == 1:
+            _logger.info("%s: stopping; once more to stop at once", name)
+        else:
+            _logger.warning("%s: stopping at once", name)
+        server.stop(force=count > 1)
+
+    installed: list[tuple[signal.Signals, Any]] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous = signal.getsignal(number)
+        try:
+            loop.add_signal_handler(number, stop, number)
+        except NotImplementedError:
+            # Windows: the handler runs between two bytecodes of the main thread; stop() is safe there.
+            signal.signal(number, lambda received, _: stop(received))
+        installed.append((number, previous))
+
+    def restore() -> None:
+        for number, previous in installed:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
+            signal.signal(number, previous)
+
+    return restore
+
+
+def _announce(server: Server) -> None:
+    """Say where the server listens."""
+    for address in server.addresses:
+        _logger.info("listening on %s (process %d; Ctrl+C stops)", address, os.getpid())
