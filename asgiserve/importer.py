@@ -203,8 +203,7 @@ def application_traceback(exc: BaseException) -> str:
     shown = traceback.TracebackException.from_exception(exc)
     each: traceback.TracebackException | None = shown
     while each is not None:
-        if each.stack is not None:
-            each.stack = traceback.StackSummary.from_list([frame for frame in each.stack if not _is_machinery(frame.filename)])
+        each.stack = traceback.StackSummary.from_list([frame for frame in each.stack if not _is_machinery(frame.filename)])
         each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
     text = "".join(shown.format())
     # Without a frame, as for a syntax error, the heading would stand over nothing.
@@ -305,19 +304,19 @@ def _takes(found: Any, count: int) -> bool | None:
     if hasattr(found, "__signature__"):  # whatever it says, Python does not check it when it calls
         return None
     try:
-        inspect.signature(found, follow_wrapped=False).bind(*[None] * count)
-    except TypeError:
-        return False
+        signature = inspect.signature(found, follow_wrapped=False)
     except Exception:  # noqa: BLE001 - not every callable has a signature, and an odd one may raise anything
         return None
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
     return True
 
 
 def _signature(found: Any) -> str:
-    try:
-        return _squeezed(str(inspect.signature(found, follow_wrapped=False)))
-    except Exception:  # noqa: BLE001 - it only makes the line clearer
-        return "something else"
+    """What something takes that `_takes` said no of, so it has a signature."""
+    return _squeezed(str(inspect.signature(found, follow_wrapped=False)))
 
 
 def _name_of(found: object) -> str:

@@ -122,7 +122,7 @@ class AccessRecord:
 
     __slots__ = ("close_code", "duration", "method", "outcome", "peer", "sent_bytes", "status", "target", "version")
 
-    def __init__(  # made for every exchange: 0.20 µs by position, 0.44 µs by keyword
+    def __init__(  # noqa: PLR0917 - made for every exchange: 0.20 µs by position, 0.44 µs by keyword
         self,
         peer: str,
         method: str,

@@ -7,6 +7,7 @@ error at start-up is raised to the caller and nothing of it stays behind. Signal
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import logging
@@ -34,6 +35,7 @@ from asgiserve.runtime.tls import make_tls
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
+    from collections.abc import Set as AbstractSet
     from types import TracebackType
     from typing import Self
 
@@ -51,6 +53,7 @@ _refusals = logging.getLogger("asgiserve.core")
 _CANCEL_GRACE: Final = 5.0
 # Nine tenths of the descriptors: the rest is the application's (files, database connections) and ours.
 _DESCRIPTOR_SHARE: Final = 0.9
+_HELD_INTERVAL: Final = 10.0
 _REFUSAL_LINES: Final = 10
 _REFUSAL_INTERVAL: Final = 1.0
 
@@ -87,6 +90,7 @@ class Server:
             raise ConfigError("give either config or options, not both")
         self.config = build_config(options) if config is None else config
         self._app = app
+        self._loaded = False
         self._given_sockets = list(sockets) if sockets is not None else None
         # What connections read (ConnectionHost).
         self.limits = self.config.limits
@@ -107,7 +111,7 @@ class Server:
         self._listeners: list[Listener] = []
         self._addresses: tuple[Address, ...] = ()
         self._connections: set[AsyncioConnection] = set()
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting: dict[AsyncioConnection, asyncio.Task[None]] = {}
         self._calls: set[HttpCall | WebSocketCall] = set()
         self._quiet: asyncio.Event | None = None
         self._stop_asked: asyncio.Event | None = None
@@ -120,6 +124,8 @@ class Server:
         self._held = False
         self._served = 0
         self._access_log = self.config.log.access_log
+        self._access_log_failed = False
+        self._held_limiter = RateLimiter(1, _HELD_INTERVAL)
         self._refusal_limiter = RateLimiter(_REFUSAL_LINES, _REFUSAL_INTERVAL)
         self._max_connections = self.limits.limit_connections or _descriptor_ceiling()
         self._max_requests = self.limits.limit_max_requests
@@ -143,6 +149,16 @@ class Server:
         """The lifespan's state: what the application put into ``scope["state"]``. Empty where it has no lifespan."""
         return self._lifespan.state if self._lifespan is not None else {}
 
+    def load(self) -> None:
+        """Import the application now, where it is only named, and call its factory. `start` does it otherwise.
+
+        Raises:
+            ApplicationLoadError: it cannot be had.
+        """
+        if not self._loaded:
+            self._app = load_application(self._app, app_dir=self.config.app.app_dir, factory=self.config.app.factory)
+            self._loaded = True
+
     async def start(self) -> None:
         """Load the application, bind, run its start-up, and accept. Call `stop` and `serve`, or leave the context manager, to end it.
 
@@ -157,9 +173,8 @@ class Server:
         self._forced = asyncio.Event()
         # What was set before the server started is there for every request; what one request sets is gone with it.
         self._variables = contextvars.copy_context()
-        app, version = as_asgi3(
-            load_application(self._app, app_dir=self.config.app.app_dir, factory=self.config.app.factory), self.config.app.interface
-        )
+        self.load()
+        app, version = as_asgi3(self._app, self.config.app.interface)
         self._sockets = self._given_sockets if self._given_sockets is not None else bind_all(self.config.bind)
         self._given_sockets = None
         timeouts = self.timeouts
@@ -230,7 +245,9 @@ class Server:
         """
         loop = self._serving_loop
         if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._ask_stop, force)
+            # Its own thread may close it just now.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._ask_stop, force)
 
     async def drain(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - the caller's own limit, not a cancellation
         """Accept no more connections and wait until nothing runs; at most ``timeout`` seconds.
@@ -274,7 +291,12 @@ class Server:
         if not self._drain_began:
             self._drain_began = True
             for connection in list(self._connections):
-                connection.protocol.begin_drain(idle_seconds)
+                connecting = self._connecting.get(connection)
+                if connecting is None:
+                    connection.protocol.begin_drain(idle_seconds)
+                else:
+                    # It has no transport yet: a handshake that does not end is no reason to stay.
+                    self.loop.call_later(idle_seconds, connecting.cancel)
 
     async def _wait_quiet(self, seconds: float | None) -> bool:
         """Wait until no connection and no call is left, or a second `stop` forces the end."""
@@ -307,7 +329,12 @@ class Server:
                 await self._cancel_calls()
         finally:
             for connection in list(self._connections):
-                connection.protocol.abort()
+                if connection.transport is None:
+                    self._connecting[connection].cancel()
+                else:
+                    connection.protocol.abort()
+            if self._connecting:
+                await asyncio.wait(self._connecting.values())
             if self._lifespan is not None:
                 await self._lifespan.shutdown()
             self._started = False
@@ -338,13 +365,19 @@ class Server:
         self._connections.add(connection)
         if len(self._connections) >= self._max_connections and not self._held:
             self._held = True
-            _logger.warning("%d connections are open, the most that are allowed (--limit-connections); accepting is paused", len(self._connections))
+            # At the limit every connection that goes lets one in: one line for all of them.
+            line = self._held_limiter.line(
+                f"{len(self._connections)} connections are open, the most that are allowed (--limit-connections); accepting is paused",
+                self.loop.time(),
+            )
+            if line is not None:
+                _logger.warning("%s", line)
             for listener in self._listeners:
                 listener.hold()
         task = self.loop.create_task(self._connect(connection, sock))
         # The loop holds tasks weakly.
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        self._connecting[connection] = task
+        task.add_done_callback(functools.partial(self._connected, connection))
 
     async def _connect(self, connection: AsyncioConnection, sock: socket.socket) -> None:
         """Give the socket to the event loop; on TLS that includes the handshake."""
@@ -360,11 +393,17 @@ class Server:
                     ssl_handshake_timeout=self.timeouts.timeout_tls_handshake,
                     ssl_shutdown_timeout=max(self.timeouts.timeout_linger, 0.1),
                 )
-        except (OSError, TimeoutError) as error:
-            # A handshake that failed, or a peer that went: its own affair.
+        except (OSError, TimeoutError, asyncio.CancelledError) as error:
+            # A handshake that failed, or a peer that went: its own affair. Or the server stops.
             _refusals.debug("%s: connection failed before its first request: %s", connection.peer_name, error)
             sock.close()
             self.connection_closed(connection)
+
+    def _connected(self, connection: AsyncioConnection, _: asyncio.Task[None]) -> None:
+        """The attempt is over; where it brought a transport, the connection drains with the others."""
+        self._connecting.pop(connection, None)
+        if self._drain_began and connection in self._connections:
+            connection.protocol.begin_drain(self.timeouts.timeout_drain_idle)
 
     def exchange_began(self, connection: AsyncioConnection, exchange: Exchange) -> None:
         """A request is there: run the application, if there is room."""
@@ -393,19 +432,24 @@ class Server:
             head = exchange.head
             target = head.target
             client = exchange.client
-            log_access(
-                AccessRecord(
-                    connection.peer_name if client is None or client is connection.client else f"{client[0]}:{client[1]}",
-                    head.method.decode("latin-1"),
-                    (target.raw_path + b"?" + target.query if target.query else target.raw_path).decode("latin-1"),
-                    "1.1" if head.minor_version else "1.0",
-                    exchange.status,
-                    exchange.sent_bytes,
-                    time.monotonic() - exchange.started_at,
-                    exchange.outcome,
-                    exchange.close_code,
-                )
+            record = AccessRecord(
+                connection.peer_name if client is None or client is connection.client else _peer_name(client),
+                head.method.decode("latin-1"),
+                (target.raw_path + b"?" + target.query if target.query else target.raw_path).decode("latin-1"),
+                "1.1" if head.minor_version else "1.0",
+                exchange.status,
+                exchange.sent_bytes,
+                time.monotonic() - exchange.started_at,
+                exchange.outcome,
+                exchange.close_code,
             )
+            try:
+                log_access(record)
+            except Exception:
+                # Somebody's filter or handler. It must not cost a response.
+                if not self._access_log_failed:
+                    self._access_log_failed = True
+                    _logger.exception("the access log raised; this is said once")
 
     def request_refused(self, connection: AsyncioConnection, detail: str, status: int) -> None:
         """A request broke a rule: one line, and not too many of them."""
@@ -455,7 +499,7 @@ class _DefaultFields:
             self._lines = self.without(frozenset())
         return self._lines
 
-    def without(self, names: frozenset[bytes], /) -> bytes:
+    def without(self, names: AbstractSet[bytes], /) -> bytes:
         """Those that the application does not send itself."""
         if int(time.time()) != self._second:
             self.all()
@@ -471,6 +515,11 @@ class _DefaultFields:
 def _server_name(address: Address) -> tuple[str, int | None]:
     """``scope["server"]``: host and port, or a UNIX socket's path and None (ASGI 2.2)."""
     return (address.path, None) if address.path is not None else (address.host or "", address.port)
+
+
+def _peer_name(client: tuple[str, int]) -> str:
+    host, port = client
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _descriptor_ceiling() -> int:

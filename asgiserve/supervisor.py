@@ -75,12 +75,25 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 async def _serve(server: Server) -> None:
+    _load(server)
     restore = _install_signals(server)
     try:
         await server.serve(on_started=_announce)
     finally:
         restore()
     _logger.info("stopped")
+
+
+def _load(server: Server) -> None:
+    """Import the application, on the running loop as some need it. That blocks the loop, so Ctrl+C must reach Python itself."""
+    if threading.current_thread() is not threading.main_thread():
+        server.load()
+        return
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        server.load()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
 
 
 def _install_signals(server: Server) -> Callable[[], None]:

@@ -49,6 +49,10 @@ class Peer(Protocol):
     """Whether the peer is a proxy whose forwarded fields are believed."""
 
     @property
+    def gone(self) -> bool:
+        """Whether nothing can be written any more, though the connection may not have heard of it yet."""
+
+    @property
     def can_sendfile(self) -> bool:
         """Whether `sendfile` reaches the socket without copying."""
 

@@ -6,14 +6,20 @@ exchange: Content-Length, HEAD, flow control, disconnects.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING, Any, Final
 
 from asgiserve.core.exchange import HELD
 from asgiserve.errors import ClientDisconnected, LocalProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from asgiserve.asgi.http import HttpCall
+    from asgiserve.core.exchange import Exchange
 
 __all__ = ["send_file", "send_path"]
 
@@ -28,18 +34,28 @@ async def send_path(call: HttpCall, message: dict[str, Any]) -> None:
 
     Raises:
         LocalProtocolError: the path is not absolute.
-        OSError: the file cannot be opened; nothing was sent.
+        OSError: the file cannot be opened, or is none; nothing was sent.
     """
     path = message.get("path")
     if not isinstance(path, str) or not os.path.isabs(path):  # noqa: PTH117 - no Path object for a yes or no
         raise LocalProtocolError(f"http.response.pathsend: path must be absolute, not {path!r}")
     run_blocking = call.context.run_blocking
-    file = await run_blocking(os.open, path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    with _head_held(call.exchange):
+        file, size = await run_blocking(_open_regular, path)
     try:
-        size = (await run_blocking(os.fstat, file)).st_size
         await _send(call, file, 0, size, more=False)
     finally:
         await run_blocking(os.close, file)
+
+
+def _open_regular(path: str) -> tuple[int, int]:
+    """The descriptor and the size of the file ``path``. A folder has no content, and a pipe no end (without O_NONBLOCK not even a beginning)."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return file, status.st_size
 
 
 async def send_file(call: HttpCall, message: dict[str, Any]) -> None:
@@ -59,13 +75,26 @@ async def send_file(call: HttpCall, message: dict[str, Any]) -> None:
         if value is not None and (not isinstance(value, int) or value < 0):
             raise LocalProtocolError(f"http.response.zerocopysend: {name} must be a whole number, not {value!r}")
     position = os.lseek(descriptor, 0, os.SEEK_CUR) if offset is None else offset
-    size = (await call.context.run_blocking(os.fstat, descriptor)).st_size
+    with _head_held(call.exchange):
+        size = (await call.context.run_blocking(os.fstat, descriptor)).st_size
     available = max(size - position, 0)
     length = available if count is None else min(count, available)
     await _send(call, descriptor, position, length, more=bool(message.get("more_body", False)))
     if offset is None:
         # os.sendfile with no offset moves the file's position; so do we, whichever way the bytes went.
         os.lseek(descriptor, position + length, os.SEEK_SET)
+
+
+@contextlib.contextmanager
+def _head_held(exchange: Exchange) -> Iterator[None]:
+    """Keep a held head back while a thread looks at the file: that it is not there is still a clean 500, its size a Content-Length."""
+    exchange.keeps_head = True
+    try:
+        yield
+    finally:
+        exchange.keeps_head = False
+        if exchange.response_state is HELD:
+            exchange.sink.hold(exchange)
 
 
 async def _send(call: HttpCall, descriptor: int, offset: int, count: int, *, more: bool) -> None:
@@ -95,7 +124,12 @@ async def _send_native(call: HttpCall, descriptor: int, offset: int, count: int)
         if allowed:
             before, behind = exchange.sink.frame(allowed)
             exchange.sink.write(before)
-            sent = await call.peer.sendfile(descriptor, offset, allowed)
+            try:
+                sent = await call.peer.sendfile(descriptor, offset, allowed)
+            except ClientDisconnected:
+                # The socket says so before the transport does: the exchange must know when the application lets this propagate (S13).
+                exchange.cut("aborted")
+                raise
             if exchange.aborted:
                 raise ClientDisconnected("the client is gone")
             if sent < allowed:

@@ -5,6 +5,7 @@ The law of this module: whatever the application does, its exchange ends, the se
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from asgiserve.asgi.context import describe, is_disconnect, log_failure, logger
@@ -42,8 +43,10 @@ class HttpCall:
             await self.context.app(http_scope(self.context, exchange, self.peer), self.receive, self.send)
             if exchange.response_state is not DONE:
                 self._unanswered()
-        except GeneratorExit:
-            raise
+        except GeneratorExit as error:
+            # An application can raise it as anything else. It is also how a coroutine is closed whose loop is dead: then nothing can be written.
+            with contextlib.suppress(RuntimeError):
+                self._failed(error)
         except BaseException as error:  # noqa: BLE001 - SystemExit of an application must not stop the server, nor a cancellation another request
             self._failed(error)
         finally:
@@ -52,6 +55,10 @@ class HttpCall:
     def _unanswered(self) -> None:
         exchange = self.exchange
         if exchange.aborted:
+            return
+        if exchange.told_to_end and exchange.head_sent:
+            # Django, Quart and Litestar give a stream up when they hear http.disconnect; that was ours, as the server stops.
+            exchange.cut("shutdown")
             return
         # S49: an application that returns without a response gets 500; within one, the connection is cut so that the client can tell.
         if exchange.head_sent:
@@ -93,7 +100,8 @@ class HttpCall:
                 self._waiters = [waiter]
                 exchange.on_event = self._wake
             else:
-                self._waiters.append(waiter)
+                # Those that were cancelled are let go: an application may poll.
+                self._waiters = [other for other in self._waiters if not other.done()] + [waiter]
             await waiter
 
     def _wake(self) -> None:
@@ -125,14 +133,21 @@ class HttpCall:
                 body = as_bytes(body, "the body of http.response.body")
             exchange.body(body, more=bool(message.get("more_body", False)))
         elif kind == "http.response.start":
+            if exchange.response_state is DONE:
+                return
             if "status" not in message:
                 raise LocalProtocolError("http.response.start has no status")
             exchange.respond(message["status"], message.get("headers", ()), trailers=bool(message.get("trailers", False)))
             return
         else:
             await self._send_extension(kind, message)
-        if exchange.sink.write_gate.shut and exchange.response_state is not DONE:
-            await self.wait_writable()
+        if exchange.response_state is not DONE:
+            if exchange.sink.write_gate.shut:
+                await self.wait_writable()
+            elif self.peer.gone:
+                # A write failed, and the loop has had no turn to say so. asyncio and uvloop would swallow a stream without end.
+                exchange.cut("aborted")
+                raise ClientDisconnected("the client is gone")
 
     async def wait_writable(self) -> None:
         """Wait until the client keeps up. The only place where a response waits for its reader."""
@@ -145,7 +160,10 @@ class HttpCall:
         if exchange.response_state is ABORTED:
             raise ClientDisconnected("the client is gone")
         if kind == "http.response.early_hint":
-            links = [as_bytes(link, "a link of http.response.early_hint") for link in message.get("links", ())]
+            try:
+                links = [as_bytes(link, "a link of http.response.early_hint") for link in message.get("links", ())]
+            except TypeError as error:
+                raise LocalProtocolError(f"the links of http.response.early_hint must be an iterable of bytes: {error}") from None
             if not exchange.head_sent:
                 exchange.inform(103, [(b"link", link) for link in links])
         elif kind == "http.response.trailers":

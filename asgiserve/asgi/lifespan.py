@@ -7,7 +7,7 @@ never hidden; shutdown is sent on every orderly end if, and only if, start-up wa
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asgiserve.asgi.context import logger
 from asgiserve.asgi.messages import message_type
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Lifespan"]
 
 _TYPES = frozenset({"lifespan.startup.complete", "lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"})
+
+# How long a cancelled application may take to clean up before it is left behind.
+_CANCEL_GRACE: Final = 5.0
 
 
 class Lifespan:
@@ -41,9 +44,11 @@ class Lifespan:
         self._events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self._started: asyncio.Event = asyncio.Event()
         self._stopped: asyncio.Event = asyncio.Event()
+        self._over: asyncio.Event = asyncio.Event()
         self._startup_answer: dict[str, Any] | None = None
         self._shutdown_answer: dict[str, Any] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._abandoned = False
         self.state: dict[str, Any] = {}
 
     @property
@@ -80,6 +85,10 @@ class Lifespan:
         elif answer["type"] == "lifespan.startup.failed":
             message = str(answer.get("message") or "").strip()
             await self._abandon()
+            if "\n" in message:
+                # Starlette's and Litestar's message is a traceback: it is shown as one, and its last line says it in one.
+                logger.error("the application's start-up failed: %s", message)
+                message = message.splitlines()[-1].strip()
             raise LifespanError("the application refused to start" + (f": {message}" if message else ""))
 
     async def shutdown(self) -> None:
@@ -94,9 +103,8 @@ class Lifespan:
         try:
             async with asyncio.timeout(self._shutdown_timeout):
                 await self._stopped.wait()
-                if self._shutdown_answer is not None and not task.done():
-                    # It has answered; whatever it does after that may still finish.
-                    await asyncio.wait([task])
+                # It has answered; whatever it does after that may still finish.
+                await self._over.wait()
         except TimeoutError:
             logger.error("the application did not complete its shutdown within %g seconds (--timeout-shutdown)", self._shutdown_timeout)
         finally:
@@ -109,30 +117,36 @@ class Lifespan:
         """End the task, whatever it does."""
         task = self._task
         if task is not None and not task.done():
+            self._abandoned = True
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=_CANCEL_GRACE)
+            if not task.done():
+                logger.error("the application's lifespan goes on although it was cancelled; it is left behind")
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": self._asgi_version, "spec_version": "2.0"}, "state": self.state}
         try:
-            await self._app(scope, self._events.get, self._send)
-        except asyncio.CancelledError:
-            pass
+            await self._app(scope, self._receive, self._send)
         except BaseException as error:  # noqa: BLE001 - SystemExit included: the server decides when it ends
-            self._failed(error)
+            if not (self._abandoned and isinstance(error, asyncio.CancelledError)):
+                self._failed(error)
         finally:
             self._started.set()
             self._stopped.set()
+            self._over.set()
 
     def _failed(self, error: BaseException) -> None:
-        answer = self._startup_answer
-        if answer is not None and answer["type"] == "lifespan.startup.failed":
+        answer = self._shutdown_answer or self._startup_answer
+        if answer is not None and answer["type"].endswith(".failed"):
             # Starlette and its kin raise again what they just reported.
             return
+        # As in log_failure: without the frame of ours.
+        trace = error.__traceback__
+        shown = (type(error), error, trace.tb_next if trace is not None else None)
         if answer is not None:
-            logger.error("exception in the application's lifespan", exc_info=error)
+            logger.error("exception in the application's lifespan", exc_info=shown)
         elif self._mode == "on":
-            logger.error("exception in the application's start-up", exc_info=error)
+            logger.error("exception in the application's start-up", exc_info=shown)
         else:
             # S77: an exception may say "not supported", and may as well be a bug in the start-up; so it is shown. An application that says so in
             # the usual words (a comparison of scope["type"] that fails) needs no traceback.
@@ -142,8 +156,14 @@ class Lifespan:
             logger.warning(
                 "the application raised on its lifespan and is served without it (--lifespan off silences this): %s",
                 error if plain else type(error).__name__,
-                exc_info=None if plain else error,
+                exc_info=None if plain else shown,
             )
+
+    async def _receive(self) -> dict[str, str]:
+        if self._shutdown_answer is not None:
+            # An application that loops for ever: it waits for an event that will not come.
+            self._over.set()
+        return await self._events.get()
 
     async def _send(self, message: dict[str, Any]) -> None:
         kind = message_type(message, _TYPES)

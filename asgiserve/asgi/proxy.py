@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["TrustedProxies"]
 
 # RFC 7239 §4:  forwarded-pair = token "=" value;  value = token / quoted-string
-_pair = re.compile(r"\s*(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]+)))?\s*(;|,|\Z)").match
+# No two runs of whitespace side by side: sharing it out between them costs quadratic time.
+_pair = re.compile(r"\s*(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]+))\s*)?(;|,|\Z)").match
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _MAX_PORT = 65535
 
@@ -50,7 +51,7 @@ class TrustedProxies:
                 if "/" in item and not item.startswith("/"):
                     self._networks.append(ipaddress.ip_network(item, strict=False))
                 else:
-                    self._addresses.add(ipaddress.ip_address(item))
+                    self._addresses.add(_unmapped(item))
             except ValueError:
                 if not item.startswith("/") and ("/" in item or not re.fullmatch(r"[A-Za-z0-9_.\-]+", item) or re.fullmatch(r"[0-9.]+", item)):
                     raise ConfigError(f"--forwarded-allow-ips: {item!r} is neither an address, a network, a socket's path nor *") from None
@@ -62,11 +63,9 @@ class TrustedProxies:
         if self._everybody:
             return True
         try:
-            address = ipaddress.ip_address(host)
+            address = _unmapped(host)
         except ValueError:
             return host in self._literals
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
         return address in self._addresses or any(address in network for network in self._networks if network.version == address.version)
 
     def resolve(self, fields: Sequence[Field], client: tuple[str, int] | None, scheme: str) -> tuple[tuple[str, int] | None, str]:
@@ -102,27 +101,36 @@ class TrustedProxies:
         return client, scheme
 
 
+def _unmapped(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address; an IPv4 one where a socket for both shows it as ``::ffff:192.0.2.1``."""
+    address = ipaddress.ip_address(host)
+    return address.ipv4_mapped or address if isinstance(address, ipaddress.IPv6Address) else address
+
+
 def _parse_forwarded(value: str) -> list[tuple[str, str]] | None:
     """The hops of a Forwarded field as (for, proto), or None where it is malformed."""
     hops: list[tuple[str, str]] = []
     node, proto = "", ""
+    empty = True
     position = 0
-    while position <= len(value):
+    while True:
         match = _pair(value, position)
         if match is None:
             return None
         name, quoted, token, separator = match.groups()
         text = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else token or ""
         if name is not None:
+            empty = False
             if name.lower() == "for":
                 node = text
             elif name.lower() == "proto":
                 proto = text
         position = match.end()
         if separator != ";":
-            if node or proto:
+            if not empty:
+                # A hop that does not say for whom (`by=…`) is a hop all the same: what stands left of it is not its word.
                 hops.append((node, proto))
-            node, proto = "", ""
+            node, proto, empty = "", "", True
             if not separator:
                 break
     return hops
@@ -132,14 +140,17 @@ def _parse_node(node: str) -> tuple[str, int] | None:
     """``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1`` or ``[2001:db8::1]:80`` as address and port (0: unknown); None for anything else."""
     host, port = node, ""
     if node.startswith("["):
-        host, _, rest = node[1:].partition("]")
-        port = rest.removeprefix(":")
+        host, bracket, rest = node[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")) or ":" not in host:
+            return None
+        port = rest[1:]
     elif node.count(":") == 1:
         host, _, port = node.partition(":")
     try:
         ipaddress.ip_address(host)
     except ValueError:
         return None
-    if port and not (port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
+    # Length before int(), which raises for more than 4300 digits.
+    if port and not (port.isascii() and port.isdigit() and len(port) <= len("65535") and int(port) <= _MAX_PORT):
         return None
     return host, int(port or 0)

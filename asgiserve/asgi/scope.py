@@ -58,7 +58,7 @@ def http_scope(context: Context, exchange: Exchange, peer: Peer) -> dict[str, An
         },
     }
     if peer.tls is not None:
-        scope["extensions"]["tls"] = dict(peer.tls)
+        scope["extensions"]["tls"] = _tls(peer.tls)
     if context.state is not None:
         scope["state"] = context.state.copy()
     return scope
@@ -73,9 +73,14 @@ def websocket_scope(context: Context, exchange: Exchange, peer: Peer) -> dict[st
     scope["subprotocols"] = offered_subprotocols(exchange.head.fields)
     extensions: dict[str, Any] = {"websocket.http.response": {}}
     if peer.tls is not None:
-        extensions["tls"] = dict(peer.tls)
+        extensions["tls"] = _tls(peer.tls)
     scope["extensions"] = extensions
     return scope
+
+
+def _tls(facts: dict[str, Any]) -> dict[str, Any]:
+    """A copy for one call, with the list in it: the connection's own is everybody's."""
+    return {key: list(value) if isinstance(value, list) else value for key, value in facts.items()}
 
 
 def _mount(context: Context, path: str, raw_path: bytes) -> tuple[str, bytes]:

@@ -6,6 +6,7 @@ with a close code.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from asgiserve.asgi.context import describe, is_disconnect, log_failure, logger
@@ -51,8 +52,10 @@ class WebSocketCall:
             self._scope = websocket_scope(self.context, self.exchange, self.peer)
             await self.context.app(self._scope, self.receive, self.send)
             self._returned()
-        except GeneratorExit:
-            raise
+        except GeneratorExit as error:
+            # As in HttpCall.run.
+            with contextlib.suppress(RuntimeError):
+                self._failed(error)
         except BaseException as error:  # noqa: BLE001 - as in HttpCall.run
             self._failed(error)
         finally:
@@ -62,10 +65,12 @@ class WebSocketCall:
         if self._state is CONNECTING and not self.exchange.aborted:
             # S58
             logger.error("%s: the application returned before it accepted or closed the WebSocket", describe(self.exchange))
+        elif self._state is DENYING and not self.exchange.aborted:
+            logger.error("%s: the application returned before its response was complete", describe(self.exchange))
         self._end()
 
     def _failed(self, error: BaseException) -> None:
-        gone = self.exchange.aborted or (self._stream is not None and self._stream.disconnect is not None)
+        gone = self.exchange.aborted or self._state is CLOSED or (self._stream is not None and self._stream.disconnect is not None)
         if not self.cancelled and not (gone and is_disconnect(error)):
             log_failure(describe(self.exchange), error)
         self._end()
@@ -74,7 +79,7 @@ class WebSocketCall:
         """The application is over: what it left open is closed (S58, S68)."""
         stream = self._stream
         if stream is None:
-            self.exchange.fail()
+            self.exchange.fail(503 if self.cancelled else 500)
         elif stream.disconnect is None and self._state is ACCEPTED:
             try:
                 stream.close(INTERNAL_ERROR)
@@ -105,7 +110,8 @@ class WebSocketCall:
                 self._waiters = [waiter]
                 self.exchange.on_event = self._wake
             else:
-                self._waiters.append(waiter)
+                # Those that were cancelled are let go: an application may poll.
+                self._waiters = [other for other in self._waiters if not other.done()] + [waiter]
             await waiter
 
     def _wake(self) -> None:
@@ -148,6 +154,10 @@ class WebSocketCall:
                 self._state = CLOSED
         if self.exchange.sink.write_gate.shut and self.exchange.response_state is not DONE:
             await wait_writable(self.context, self.exchange)
+        elif kind == "websocket.send" and self._stream is not None and self.peer.gone:
+            # As in HttpCall.send.
+            self._stream.connection_lost()
+            raise ClientDisconnected("the WebSocket is closed")
 
     def _send_message(self, message: dict[str, Any]) -> None:
         text = message.get("text")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from asgiserve.errors import RemoteProtocolError
 from asgiserve.http.fields import TOKEN, parse_field_lines
+from asgiserve.http.framing import MAX_LENGTH
 from asgiserve.http.lines import lone_line_break
 
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ class ChunkedReader:
             # Go's CVE-2023-39326: extensions cost more than the content they come with.
             raise RemoteProtocolError(f"more than {self._max_extension_bytes} bytes of chunk extensions", clause="RFC 9112 §7.1.1")
         self._need = int(match[1], 16)
+        if self._need > MAX_LENGTH:
+            raise RemoteProtocolError("a chunk is larger than 2**53", status=413, clause="RFC 9112 §7.1")
         self._state = _DATA if self._need else _TRAILERS
         return match.end()
 
@@ -154,7 +157,8 @@ class ChunkedReader:
             found = block.find(b"\r\n\r\n", searched)
             fields_end, end = found + 2, found + 4
             if found < 0:
-                if len(block) > self._max_trailer_bytes:
+                # Behind the last byte that is allowed there may be the CR of the empty line.
+                if len(block) > self._max_trailer_bytes + 1:
                     raise RemoteProtocolError(f"trailers of more than {self._max_trailer_bytes} bytes", status=431, clause="RFC 9110 §5.4")
                 if lone_line_break(block, checked):
                     raise RemoteProtocolError("a trailer has a bare CR or LF", clause="RFC 9112 §7.1.2")

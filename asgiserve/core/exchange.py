@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from asgiserve.core.flow import ReadGate
 from asgiserve.errors import ClientDisconnected, LocalProtocolError
-from asgiserve.http.fields import check_response_fields, list_elements
+from asgiserve.http.fields import FRAMING_FIELDS, check_response_fields, list_elements
 from asgiserve.http.framing import response_content_length
 from asgiserve.http.status import forbids_content, reason_phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
     from asgiserve.core.flow import WriteGate
     from asgiserve.core.websocket import WebSocketStream
@@ -56,11 +57,25 @@ RESPONSE_TABLE: Final[dict[str, dict[str, str]]] = {
 }
 
 # Of the application's fields, those that are read here or are the connection's own.
-_OWN_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date", b"server"})
+_OWN_FIELDS = FRAMING_FIELDS | {b"date", b"server"}
+_NONE: Final[frozenset[bytes]] = frozenset()
+# What no trailer and no informational response may say (RFC 9110 §6.5.1, §8.6; RFC 9112 §6.1): where a message ends, and where it goes.
+_HEAD_ONLY = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade", b"te", b"trailer", b"host"})
+_INFORMATIONAL = frozenset({100, 102, 103})
 _RESET_CONTENT: Final = 205
 _NO_CONTENT: Final = 204
+_NO_CONTENT_STATUSES: Final = frozenset({204, 205, 304})
 _MAX_STATUS: Final = 599
 _UNAVAILABLE: Final = 503
+
+
+def _check_unframed(fields: Iterable[Iterable[bytes]]) -> list[Field]:
+    """The fields of a message that has no framing of its own."""
+    checked = check_response_fields(fields)
+    for name, _ in checked:
+        if name in _HEAD_ONLY:
+            raise LocalProtocolError(f"{name.decode()} is not possible in a trailer or an informational response (RFC 9110 §6.5.1)")
+    return checked
 
 
 class RequestHead:
@@ -143,16 +158,18 @@ class Exchange:
 
     __slots__ = (
         "_chunks",
+        "_high_mark",
         "aborted",
+        "bodiless",
         "client",
         "close_code",
         "closing",
         "connection_options",
         "content_length",
-        "error",
         "expect_trailers",
         "gate",
         "head",
+        "keeps_head",
         "on_event",
         "outcome",
         "overrun",
@@ -174,7 +191,9 @@ class Exchange:
     def __init__(self, sink: ExchangeSink, head: RequestHead, high_mark: int, started_at: float) -> None:
         self.sink = sink
         self.head = head
-        self.gate = ReadGate(high_mark)
+        # Made with the first of the body: most requests have none.
+        self.gate: ReadGate | None = None
+        self._high_mark = high_mark
         self.started_at = started_at
         self.request_state = OPEN
         self.request_trailers: list[Field] = []
@@ -183,7 +202,7 @@ class Exchange:
         self.response_state = WAITING
         self.response_fields: list[Field] = []
         self.response_trailers: list[Field] = []
-        self.sent_fields: frozenset[bytes] = frozenset()
+        self.sent_fields: AbstractSet[bytes] = _NONE
         self.status = 0
         self.content_length: int | None = None
         self.remaining: int | None = None
@@ -197,21 +216,34 @@ class Exchange:
         self.stream: WebSocketStream | None = None
         self.close_code: int | None = None
         self.told_to_end = False
-        self.error: BaseException | None = None
+        # A held head is not flushed yet, though the application waits: it waits for what the head should say.
+        self.keeps_head = False
+        self.bodiless = False
         self.client: tuple[str, int] | None = None
 
     # The connection's half.
 
+    def _request_step(self, action: str) -> None:
+        following = REQUEST_TABLE[self.request_state].get(action)
+        if following is None:
+            # Only the connection calls these: a bug of ours.
+            raise RuntimeError(f"{action!r} is not possible when the request is {self.request_state}")
+        self.request_state = following
+
     def feed_body(self, data: bytes) -> bool:
         """``data`` of the body came. True where the application has enough for now: stop reading."""
+        self._request_step("data")
+        gate = self.gate
+        if gate is None:
+            gate = self.gate = ReadGate(self._high_mark)
         self._chunks.append(data)
-        shut = self.gate.put(len(data))
+        shut = gate.put(len(data))
         self.notify()
         return shut
 
     def end_request(self, trailers: list[Field] | None = None) -> None:
         """The body is complete."""
-        self.request_state = REQUEST_TABLE[self.request_state]["end"]
+        self._request_step("end")
         if trailers:
             self.request_trailers = trailers
         self.notify()
@@ -272,14 +304,14 @@ class Exchange:
             return b""
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
-        if self.gate.take():
+        if self.gate is not None and self.gate.take():
             self.sink.body_taken(self)
         return data
 
     def drop_body(self) -> None:
         """Nobody will take the rest of the body."""
         self._chunks.clear()
-        if self.gate.take():
+        if self.gate is not None and self.gate.take():
             self.sink.body_taken(self)
 
     @property
@@ -311,24 +343,20 @@ class Exchange:
         if type(status) is not int or not 200 <= status <= _MAX_STATUS:  # noqa: PLR2004 - the status codes' own bounds
             raise LocalProtocolError(f"status must be a whole number from 200 to 599, not {status!r} (RFC 9110 §15)")
         checked = check_response_fields(fields)
-        special: set[bytes] | None = None
-        for name, _ in checked:
-            if name in _OWN_FIELDS:
-                if special is None:
-                    special = {name}
-                else:
-                    special.add(name)
-        if special is not None:
-            checked = self._take_own_fields(status, checked, special)
-        elif status == _RESET_CONTENT:
-            self.content_length = 0
+        names = {name for name, _ in checked}
+        if names.isdisjoint(_OWN_FIELDS):
+            self.content_length = self.remaining = 0 if status == _RESET_CONTENT else None
+        else:
+            checked = self._take_own_fields(status, checked, names)
         self.response_fields = checked
         self.status = status
+        # HEAD (RFC 9110 §9.3.2), 1xx, 204, 304 (RFC 9112 §6.3 (1)) and 205 never have content.
+        self.bodiless = self.head.method == b"HEAD" or status in _NO_CONTENT_STATUSES
         self.expect_trailers = trailers
-        self._step("respond")
+        self.response_state = HELD
         self.sink.hold(self)
 
-    def _take_own_fields(self, status: int, fields: list[Field], special: set[bytes]) -> list[Field]:
+    def _take_own_fields(self, status: int, fields: list[Field], special: AbstractSet[bytes]) -> list[Field]:
         """Take out what is the connection's to say, and read Content-Length and Connection."""
         length: int | None = None
         if b"content-length" in special:
@@ -345,15 +373,9 @@ class Exchange:
             length = 0
         self.content_length = length
         self.remaining = length
-        self.sent_fields = frozenset(special)
+        self.sent_fields = special
         # ASGI, Response Start: "any transfer-encoding header ... will be ignored": the framing is ours.
-        dropped = (b"content-length", b"transfer-encoding", b"connection", b"keep-alive")
-        return [field for field in fields if field[0] not in dropped]
-
-    @property
-    def bodiless(self) -> bool:
-        """Whether the response never has content: HEAD (RFC 9110 §9.3.2), 204, 304 (RFC 9112 §6.3 (1)), and 205."""
-        return self.head.method == b"HEAD" or forbids_content(self.status) or self.status == _RESET_CONTENT
+        return [field for field in fields if field[0] not in FRAMING_FIELDS]
 
     def flush(self) -> None:
         """Write a held head now: the application waits, and the peer should know what is known."""
@@ -372,8 +394,10 @@ class Exchange:
             ClientDisconnected: the client is gone.
         """
         state = self.response_state
-        if state is DONE or state is TRAILERS:
-            return
+        if state is not HELD and state is not BODY:
+            if state is DONE or state is TRAILERS:
+                return
+            self._step("body")
         fault = ""
         if self.bodiless:
             if not more and state is HELD and self.content_length is None and self.head.method == b"HEAD" and not forbids_content(self.status):
@@ -386,8 +410,10 @@ class Exchange:
                 more = False
         if more:
             self._step("body")
+        elif self.expect_trailers and not fault:
+            self._step("body before trailers")
         else:
-            self._step("body before trailers" if self.expect_trailers and not fault else "last body")
+            self._step("last body")
         self.sent_bytes += len(data)
         if state is HELD:
             self.sink.write_head(self, data, last=not more)
@@ -459,7 +485,10 @@ class Exchange:
             return
         self.response_state = WAITING
         self.closing = True
+        # Nothing of a head that was held: its Date and Connection are not this one's.
         self.content_length = None
+        self.sent_fields = frozenset()
+        self.connection_options = []
         self.expect_trailers = False
         self.outcome = "error"
         text = f"{reason_phrase(status)}\n".encode("ascii")
@@ -471,10 +500,12 @@ class Exchange:
         """A 1xx response before the final one (RFC 9110 §15.2): 100, 102 or 103. Ignored where the peer speaks HTTP/1.0.
 
         Raises:
-            LocalProtocolError: where the final response has begun, or for an invalid field.
+            LocalProtocolError: where the final response has begun, for another status, or for an invalid field.
             ClientDisconnected: the client is gone.
         """
-        checked = check_response_fields(fields)
+        if status not in _INFORMATIONAL:
+            raise LocalProtocolError(f"an informational status must be 100, 102 or 103, not {status!r} (RFC 9110 §15.2)")
+        checked = _check_unframed(fields)
         self._step("inform")
         self.sink.write_informational(self, status, checked)
 
@@ -487,7 +518,7 @@ class Exchange:
         """
         if self.response_state is DONE:
             return
-        checked = check_response_fields(fields)
+        checked = _check_unframed(fields)
         self._step("trailers" if more else "last trailers")
         self.response_trailers += checked
         if not more:

@@ -16,10 +16,9 @@ from asgiserve.core import deadlines as due
 from asgiserve.core.deadlines import Deadlines
 from asgiserve.core.exchange import BODY as RESPONSE_BODY
 from asgiserve.core.exchange import DONE, ENDED, HELD, TUNNEL, Exchange
-from asgiserve.core.flow import WriteGate
 from asgiserve.core.http1_body import BodyReader
 from asgiserve.core.http1_head import HeadBuffer, HeadReader
-from asgiserve.core.http1_response import CONTINUE, encode_head, encode_informational, encode_refusal, encode_switch, encode_trailers
+from asgiserve.core.http1_response import CONTINUE, ResponseWriter, encode_refusal, encode_switch
 from asgiserve.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -38,8 +37,10 @@ _TUNNEL: Final = "tunnel"
 _LINGER: Final = "linger"
 _CLOSED: Final = "closed"
 
+_CR: Final = 0x0D
 
-class Http1Connection:
+
+class Http1Connection(ResponseWriter):
     """The connection: it owns one exchange at a time and the bytes that wait for the next one.
 
     Args:
@@ -54,7 +55,6 @@ class Http1Connection:
         "_advancing",
         "_body",
         "_buffer",
-        "_chunked_response",
         "_close_after",
         "_deadlines",
         "_discarding",
@@ -69,21 +69,19 @@ class Http1Connection:
         "_reading_paused",
         "_state",
         "_timeouts",
-        "_transport",
         "_write_size",
         "exchange",
         "made_at",
         "request_count",
-        "write_gate",
     )
 
     def __init__(self, owner: Owner, limits: Limits, timeouts: Timeouts, parser: ParserFactory, *, websocket: bool = True) -> None:
+        super().__init__()
         self._owner = owner
         self._limits = limits
         self._timeouts = timeouts
         self._heads = HeadReader(limits, parser, websocket=websocket)
         self._deadlines = Deadlines(owner.clock, owner.arm)
-        self._transport: Transport = None  # type: ignore[assignment]  # set by connection_made, before anything else is called
         self._state = _HEAD
         self._buffer = HeadBuffer(limits)
         self._head_began = False
@@ -95,10 +93,8 @@ class Http1Connection:
         self._draining = False
         self._drain_idle = 0.0
         self._advancing = False
-        self._chunked_response = False
         self._flush_scheduled = False
         self._write_size = 0
-        self.write_gate = WriteGate()
         self.exchange: Exchange | None = None
         self.request_count = 0
         self.made_at = 0.0
@@ -116,8 +112,16 @@ class Http1Connection:
         """Bytes came."""
         state = self._state
         if state is _HEAD:
-            if self.exchange is None and not self._buffer and data.endswith(b"\r\n\r\n") and data.find(b"\r\n\r\n") == len(data) - 4:
-                # One read, one head: most requests. Nothing is copied.
+            if (
+                self.exchange is None
+                and not self._buffer.data
+                and data.endswith(b"\r\n\r\n")
+                and data.find(b"\r\n\r\n") == len(data) - 4
+                and data[0] != _CR
+                and not self.write_gate.shut
+            ):
+                # One read, one head without an empty line before it: most requests. Nothing is copied.
+                self._buffer.empty_lines = 0
                 try:
                     self._receive_head(data)
                 except RemoteProtocolError as error:
@@ -125,12 +129,12 @@ class Http1Connection:
                 return
             self._buffer.append(data)
             self._advance()
-        elif state is _BODY and not self._buffer:
+        elif state is _BODY and not self._buffer.data:
             try:
                 self._receive_body(data)
             except RemoteProtocolError as error:
                 self._refuse(error)
-            if self._buffer:
+            if self._buffer.data:
                 self._advance()
         elif state is _TUNNEL:
             if self.exchange is not None and self.exchange.stream is not None:
@@ -150,19 +154,24 @@ class Http1Connection:
         if state is _TUNNEL:
             if exchange is not None and exchange.stream is not None:
                 exchange.stream.receive_eof()
+            self._finish()
             return False
-        if state in (_LINGER, _CLOSED):
-            return False
-        if exchange is None or not self._transport.can_write_eof():
-            # Between requests it is the end; so it is inside of a head. TLS cannot be half closed.
-            return False
-        self._eof = True
-        if state is _HEAD and exchange.response_state is not DONE:
-            return True
-        # RFC 9112 §8: the body is incomplete, and so is the request.
-        if exchange.response_state is not DONE:
-            exchange.abort("incomplete request")
+        if state is _HEAD and self._transport.can_write_eof():
+            # What is complete is answered, unless it is a handshake: half closed, the peer cannot close a WebSocket in order (RFC 6455 §7.1.2).
+            running = exchange is not None and exchange.response_state is not DONE and not exchange.head.upgrade
+            if running or (exchange is None and self.write_gate.shut and self._buffer.data):
+                self._eof = True
+                return True
+        # Between requests it is the end, and so it is inside of a head. TLS cannot be half closed.
+        if exchange is not None and exchange.response_state is not DONE and not exchange.aborted:
+            self._eof = True
+            answered = exchange.head_sent
+            # RFC 9112 §8: where the body is incomplete, so is the request.
+            exchange.abort("incomplete request" if state is _BODY else "aborted")
             self._owner.ended(exchange)
+            if answered:
+                self._break_off(exchange)
+        self._finish()
         return False
 
     def pause_writing(self) -> None:
@@ -173,7 +182,12 @@ class Http1Connection:
     def resume_writing(self) -> None:
         """The transport's buffer is under its low-water mark."""
         self._deadlines.clear(due.WRITE)
+        if self._state in (_LINGER, _CLOSED):
+            # Nothing is written any more, so that nothing would shut the gate again: what is left must be taken as well.
+            self._watch_writing()
         self.write_gate.open()
+        if self.exchange is None and self._state is _HEAD and (self._buffer.data or self._eof):
+            self._next()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature; what the error was changes nothing
         """The connection is gone, whoever closed it."""
@@ -226,7 +240,7 @@ class Http1Connection:
         self._drain_idle = idle_seconds
         exchange = self.exchange
         if exchange is None:
-            if self._state is _HEAD and not self._buffer:
+            if self._state is _HEAD and not self._buffer.data:
                 self._deadlines.clear(due.HEAD)
                 self._wait_idle()
         elif exchange.stream is not None:
@@ -241,11 +255,9 @@ class Http1Connection:
     @property
     def phase(self) -> str:
         """What the connection does, for a person: ``idle``, ``head``, ``body``, ``response``, ``tunnel``, ``linger`` or ``closed``."""
-        if self._state in (_TUNNEL, _LINGER, _CLOSED):
+        if self._state is not _HEAD:
             return self._state
-        if self.exchange is None:
-            return "head" if self._buffer else "idle"
-        return "response" if self.exchange.request_state is ENDED else "body"
+        return "response" if self.exchange is not None else "head" if self._buffer.data else "idle"
 
     # Reading.
 
@@ -254,6 +266,7 @@ class Http1Connection:
         if self._advancing:
             return
         self._advancing = True
+        before = self.request_count
         try:
             while self._advance_once():
                 pass
@@ -261,21 +274,25 @@ class Http1Connection:
             self._refuse(error)
         finally:
             self._advancing = False
+        if self.request_count != before and self._is_idle():
+            # An application that answered at once, inside of the loop, with an empty line behind its request.
+            self._wait_idle()
 
     def _advance_once(self) -> bool:
         state = self._state
         buffer = self._buffer
         if state is _HEAD:
-            if self.exchange is not None:
-                # Pipelined requests wait in the buffer, unparsed; past the mark the peer waits as well.
-                if len(buffer) >= self._limits.max_body_buffer_bytes:
+            if self.exchange is not None or self.write_gate.shut:
+                # Pipelined requests wait in the buffer, unparsed, for the answer before them and for the peer to take it; past the mark the peer
+                # waits as well.
+                if len(buffer.data) >= self._limits.max_body_buffer_bytes:
                     self._pause_reading()
                 return False
-            head = buffer.take() if buffer else b""
+            head = buffer.take() if buffer.data else b""
             if not head:
                 if self._eof:
                     self._finish()
-                elif buffer and not self._head_began:
+                elif buffer.data and not self._head_began:
                     self._head_began = True
                     self._deadlines.clear(due.KEEP_ALIVE)
                     if not self._deadlines.is_set(due.HEAD):
@@ -283,7 +300,7 @@ class Http1Connection:
                 return False
             self._receive_head(head)
             return True
-        if not buffer:
+        if not buffer.data:
             return False
         if state is _BODY:
             self._receive_body(buffer.take_all())
@@ -299,12 +316,12 @@ class Http1Connection:
             limits.max_keep_alive_count is not None and self.request_count + 1 >= limits.max_keep_alive_count
         )
         now = self._owner.clock()
-        exchange = Exchange(self, request, limits.max_body_buffer_bytes, now)
-        self.exchange = exchange
+        self.exchange = exchange = Exchange(self, request, limits.max_body_buffer_bytes, now)
         self.request_count += 1
-        self._head_began = False
-        self._deadlines.clear(due.HEAD)
-        self._deadlines.clear(due.KEEP_ALIVE)
+        # The keep-alive deadline stays: it is looked at when it is due, and set anew after this exchange.
+        if self._head_began or self.request_count == 1:
+            self._head_began = False
+            self._deadlines.clear(due.HEAD)
         if not request.body_length:
             exchange.request_state = ENDED
         else:
@@ -327,10 +344,13 @@ class Http1Connection:
         body = self._body
         if exchange is None or body is None:
             return
+        if exchange.head.expects_continue and not self._deadlines.is_set(due.BODY):
+            # RFC 9110 §10.1.1: the client need not wait for 100, but until now it may have.
+            body.restart(self._owner.clock())
         content = body.receive(data)
         if self._discarding >= 0:
             # Nobody reads the rest of this body; too much of it, and the connection is closed instead of reused.
-            self._discarding -= len(data)
+            self._discarding -= len(data) - len(body.rest)
             if self._discarding < 0:
                 self._linger()
                 return
@@ -398,9 +418,8 @@ class Http1Connection:
 
     def _flush_held(self) -> None:
         self._flush_scheduled = False
-        exchange = self.exchange
-        if exchange is not None and exchange.response_state is HELD:
-            exchange.flush()
+        if self.exchange is not None and self.exchange.response_state is HELD and not self.exchange.keeps_head:
+            self.exchange.flush()
 
     def write_head(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
         """Write the response head, and the content that is there, in one piece."""
@@ -408,16 +427,12 @@ class Http1Connection:
         closing = (
             self._close_after
             or self._draining
+            or not self._timeouts.timeout_keep_alive
             or exchange.closing
             or self._cannot_reuse(exchange, last=last)
             or (total is not None and exchange.started_at - self.made_at > total)
         )
-        parts, self._chunked_response, self._close_after = encode_head(exchange, len(data), self._owner, last=last, closing=closing)
-        if data:
-            parts += (b"%x\r\n" % len(data), data, b"\r\n") if self._chunked_response else (data,)
-        if self._chunked_response and last and exchange.response_state is DONE:
-            parts.append(b"0\r\n\r\n")
-        self._transport.write(b"".join(parts))
+        self._close_after = self._write_head(exchange, data, self._owner, last=last, closing=closing)
 
     def _cannot_reuse(self, exchange: Exchange, *, last: bool) -> bool:
         """Whether the rest of the request is too much to drain after this response."""
@@ -426,47 +441,15 @@ class Http1Connection:
         # RFC 9110 §10.1.1: a client that was never told to continue may or may not send the body; nobody could tell what comes next.
         return exchange.head.expects_continue or (self._body is not None and self._body.remaining > self._limits.max_drain_bytes)
 
-    def write_body(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
-        """Write more content, chunked where the head said so."""
-        if exchange.bodiless:
-            return
-        if self._chunked_response:
-            if data:
-                end = b"\r\n0\r\n\r\n" if last and exchange.response_state is DONE else b"\r\n"
-                self._transport.write(b"".join((b"%x\r\n" % len(data), data, end)))
-            elif last and exchange.response_state is DONE:
-                self._transport.write(b"0\r\n\r\n")
-        elif data:
-            self._transport.write(data)
-
-    def write_trailers(self, exchange: Exchange, fields: list[Field]) -> None:
-        """End a chunked response with its trailers (RFC 9112 §7.1.2); anywhere else they are dropped (RFC 9110 §6.5.1)."""
-        if not self._chunked_response or exchange.bodiless:
-            return
-        self._transport.write(encode_trailers(fields if exchange.head.trailers_wanted else []))
-
-    def write_informational(self, exchange: Exchange, status: int, fields: list[Field]) -> None:
-        """Write a 1xx response; never to an HTTP/1.0 client (RFC 9110 §15.2)."""
-        if exchange.head.minor_version:
-            self._transport.write(encode_informational(status, fields))
-
-    def frame(self, size: int) -> tuple[bytes, bytes]:
-        """What must stand before and behind ``size`` bytes that somebody else writes to the transport (sendfile)."""
-        return (b"%x\r\n" % size, b"\r\n") if self._chunked_response else (b"", b"")
-
-    def write(self, data: bytes) -> None:
-        """Write bytes that `frame` returned."""
-        if data:
-            self._transport.write(data)
-
     def open_tunnel(self, exchange: Exchange, stream: WebSocketStream, fields: list[Field]) -> None:
         """Switch protocols (RFC 9110 §7.8): 101, then every byte is the stream's."""
         self._transport.write(encode_switch(exchange, fields, self._owner))
         self._state = _TUNNEL
+        self._resume_reading()
         stream.opened(self._transport, self._deadlines, self.write_gate)
         if self._draining:
             stream.close_for_shutdown()
-        if self._buffer:
+        if self._buffer.data:
             stream.receive(self._buffer.take_all())
         if self._eof:
             stream.receive_eof()
@@ -491,14 +474,14 @@ class Http1Connection:
         """Ready for the next request."""
         self.exchange = None
         self._resume_reading()
-        if self._buffer or self._eof:
+        if self._buffer.data or self._eof:
             self._advance()
         if self._is_idle():
             self._wait_idle()
 
     def _is_idle(self) -> bool:
         """Whether nothing is there and nothing has begun."""
-        return self.exchange is None and self._state is _HEAD and not self._head_began
+        return self.exchange is None and self._state is _HEAD and not self._head_began and not self._buffer.data
 
     def _wait_idle(self) -> None:
         """Between two requests: the next one is due. While draining only one that was on its way (RFC 9112 §9.6)."""
@@ -511,10 +494,15 @@ class Http1Connection:
     def cut(self, exchange: Exchange) -> None:
         """The response is broken off, and the client must not take it for complete."""
         self._owner.ended(exchange)
+        self._break_off(exchange)
+
+    def _break_off(self, exchange: Exchange) -> None:
+        if exchange.stream is not None:
+            exchange.stream.connection_lost()
         if self._state is _CLOSED:
             return
-        if self._chunked_response or exchange.content_length is not None or not exchange.sent_bytes:
-            # A missing last chunk or a short body tells it (RFC 9112 §8).
+        if self._chunked_response or exchange.content_length is not None or exchange.bodiless or exchange.stream is not None:
+            # A missing last chunk or a short body tells it (RFC 9112 §8); a WebSocket without its closing handshake, and HEAD, tell nothing false.
             self._end_connection()
         else:
             self._state = _CLOSED
@@ -534,7 +522,7 @@ class Http1Connection:
             self._owner.refused(str(error), error.status)
             self._owner.ended(exchange)
             if answered:
-                self._end_connection()
+                self._break_off(exchange)
                 return
         elif exchange is not None:
             # The response is complete; what is wrong is the rest of a body that nobody wants.
@@ -546,7 +534,7 @@ class Http1Connection:
         self._linger()
 
     def _head_overdue(self) -> None:
-        if self._head_began or self._buffer:
+        if self._head_began or self._buffer.data:
             self._refuse(RemoteProtocolError("the request head took too long", status=408, clause="RFC 9110 §15.5.9"), outcome="timeout")
         else:
             # Not a byte came: nothing was asked, nothing is answered.
@@ -558,7 +546,7 @@ class Http1Connection:
             return
         exchange = self.exchange
         unread = exchange is not None and (exchange.request_state is not ENDED or (exchange.stream is not None and exchange.stream.failed))
-        if self._buffer or self._reading_paused or unread:
+        if self._buffer.data or self._reading_paused or unread:
             self._linger()
         else:
             self._finish()
@@ -605,6 +593,8 @@ class Http1Connection:
             return
         exchange = self.exchange
         if exchange is not None and exchange.response_state is not DONE and not exchange.aborted:
+            if exchange.stream is not None:
+                exchange.stream.connection_lost()
             exchange.abort("write timeout")
             self._owner.ended(exchange)
         self._transport.abort()

@@ -29,7 +29,9 @@ __all__ = ["HeadBuffer", "HeadReader"]
 _MAX_EMPTY_LINES: Final = 5
 
 # The fields that are the connection's business, or a trusted proxy's.
-_SPECIAL: Final = frozenset(b"host content-length transfer-encoding connection expect upgrade te x-forwarded-for x-forwarded-proto forwarded".split())
+_SPECIAL: Final = frozenset(
+    b"host content-length transfer-encoding connection proxy-connection expect upgrade te x-forwarded-for x-forwarded-proto forwarded".split()
+)
 
 # Clients send the same two or three values for ever: 0.06 us for a known one, 0.9 us for a new one.
 _connection_options = functools.lru_cache(maxsize=256)(lambda value: frozenset(list_elements(value)))
@@ -51,29 +53,26 @@ class HeadBuffer:
     What cannot become a head any more is refused without waiting for its end, so that it makes no difference how the bytes were cut.
     """
 
-    __slots__ = ("_data", "_empty_lines", "_limits", "_searched")
+    __slots__ = ("_limits", "_searched", "data", "empty_lines")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._data = bytearray()
+        self.data = bytearray()
         self._searched = 0
-        self._empty_lines = 0
-
-    def __len__(self) -> int:
-        return len(self._data)
+        self.empty_lines = 0
 
     def append(self, data: bytes) -> None:
         """``data`` came."""
-        self._data += data
+        self.data += data
 
     def clear(self) -> None:
         """Nothing of it is wanted."""
-        self._data.clear()
+        self.data.clear()
         self._searched = 0
 
     def take_all(self) -> bytes:
         """Everything, for somebody who reads no heads."""
-        data = bytes(self._data)
+        data = bytes(self.data)
         self.clear()
         return data
 
@@ -83,10 +82,10 @@ class HeadBuffer:
         Raises:
             RemoteProtocolError: 400 for what is no head, 414 and 431 for one that is too large already.
         """
-        data = self._data
+        data = self.data
         while data.startswith(b"\r\n"):
-            self._empty_lines += 1
-            if self._empty_lines > _MAX_EMPTY_LINES:
+            self.empty_lines += 1
+            if self.empty_lines > _MAX_EMPTY_LINES:
                 raise RemoteProtocolError("too many empty lines before the request line", clause="RFC 9112 §2.2")
             del data[:2]
             self._searched = 0
@@ -100,18 +99,18 @@ class HeadBuffer:
         head = bytes(data[: end + 4])
         del data[: end + 4]
         self._searched = 0
-        self._empty_lines = 0
+        self.empty_lines = 0
         return head
 
     def _check_partial(self) -> None:
-        data = self._data
+        data = self.data
         limits = self._limits
         line_end = data.find(b"\r\n", 0, limits.max_request_line_bytes + 2)
-        if line_end < 0:
-            if len(data) > limits.max_request_line_bytes + 1:
-                raise _line_too_long(limits)
-            if begins_request_line(data) is None:
-                raise RemoteProtocolError("the request line is malformed", clause="RFC 9112 §3")
+        if line_end < 0 and len(data) > limits.max_request_line_bytes + 1:
+            raise _line_too_long(limits)
+        # While the line grows, and once when it is complete.
+        if (line_end < 0 or line_end >= self._searched - 1) and begins_request_line(data if line_end < 0 else data[: line_end + 1]) is None:
+            raise RemoteProtocolError("the request line is malformed", clause="RFC 9112 §3")
         if lone_line_break(data, self._searched):
             raise RemoteProtocolError("the request head has a bare CR or LF", clause="RFC 9112 §2.2")
         if len(data) > limits.max_head_bytes:
@@ -127,16 +126,30 @@ class HeadReader:
         websocket: whether an upgrade to WebSocket is taken.
     """
 
-    __slots__ = ("_complete", "_fields", "_limits", "_make_parser", "_methods", "_parser", "_special", "_websocket")
+    __slots__ = (
+        "_complete",
+        "_expectation_failed",
+        "_fields",
+        "_limits",
+        "_make_parser",
+        "_methods",
+        "_parser",
+        "_small_head",
+        "_special",
+        "_websocket",
+    )
 
     def __init__(self, limits: Limits, parser: ParserFactory, *, websocket: bool) -> None:
         self._limits = limits
+        # A head of this size breaks neither of its two limits.
+        self._small_head = min(limits.max_request_line_bytes, limits.max_head_bytes)
         self._make_parser = parser.make
         self._methods = parser.methods
         self._websocket = websocket
         self._parser: HeadParser | None = None
         self._fields: list[Field] = []
         self._special: list[Field] = []
+        self._expectation_failed = False
         self._complete = False
 
     def close(self) -> None:
@@ -161,7 +174,7 @@ class HeadReader:
             RemoteProtocolError: it breaks a rule, or a limit; the connection must be closed after the answer.
         """
         limits = self._limits
-        if len(head) > limits.max_request_line_bytes:
+        if len(head) > self._small_head:
             if not 0 <= head.find(b"\r\n") <= limits.max_request_line_bytes:
                 raise _line_too_long(limits)
             if len(head) > limits.max_head_bytes:
@@ -173,6 +186,9 @@ class HeadReader:
             raise RemoteProtocolError(f"more than {limits.max_field_count} fields in the request head", status=431, clause="RFC 6585 §5")
         request = RequestHead(line.method, target, line.minor_version, fields)
         self._read_special(request)
+        if self._expectation_failed:
+            # After framing and Host, which llhttp looks at as well: where several things are wrong both parsers give the same answer.
+            raise RemoteProtocolError("the expectation is not 100-continue", status=417, clause="RFC 9110 §10.1.1")
         if limits.max_body_bytes is not None and request.body_length > limits.max_body_bytes:
             raise RemoteProtocolError(f"the request body is larger than {limits.max_body_bytes} bytes", status=413, clause="RFC 9110 §15.5.14")
         if request.upgrade:
@@ -192,6 +208,7 @@ class HeadReader:
         fields: list[Field] = []
         self._fields = fields
         self._special = []
+        self._expectation_failed = False
         self._complete = False
         parser = self._parser
         if parser is None:
@@ -238,7 +255,7 @@ class HeadReader:
                 # RFC 9110 §10.1.4
                 request.trailers_wanted = request.trailers_wanted or b"trailers" in list_elements(value)
             else:
-                request.forwarded = True
+                self._read_proxy(request, name)
         if host is None:
             # RFC 9112 §3.2: "A server MUST respond with a 400 status code to any HTTP/1.1 request message that lacks a Host header field".
             if minor_version:
@@ -259,12 +276,19 @@ class HeadReader:
             request.upgrade = upgrade[0]
         request.body_length = request_body_length(minor_version, codings, lengths)
 
+    def _read_proxy(self, request: RequestHead, name: bytes) -> None:
+        if name == b"proxy-connection":
+            # No field of HTTP, but llhttp obeys its `close` and would refuse the next head: that gets a parser of its own.
+            self._parser = None
+        else:
+            request.forwarded = True
+
     def _read_expectation(self, request: RequestHead, value: bytes) -> None:
         # RFC 9110 §10.1.1: in an HTTP/1.0 request the expectation MUST be ignored.
         if request.minor_version == 0:
             return
         if value.lower() != b"100-continue":
-            raise RemoteProtocolError("the expectation is not 100-continue", status=417, clause="RFC 9110 §10.1.1")
+            self._expectation_failed = True
         request.expects_continue = True
 
     def _check_upgrade(self, request: RequestHead) -> None:
@@ -276,3 +300,5 @@ class HeadReader:
             # Content and frames behind one head: nobody could tell where one ends and the other begins.
             raise RemoteProtocolError("a WebSocket handshake with content", clause="RFC 6455 §4.1")
         check_handshake(request.fields)
+        # Where the answer is not 101, what stands behind the handshake may be frames and must not be read as a request.
+        request.keep_alive = False

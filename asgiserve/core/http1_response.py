@@ -8,17 +8,73 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from asgiserve.core.exchange import DONE
+from asgiserve.core.flow import WriteGate
 from asgiserve.http.status import STATUS_LINES, forbids_content, reason_phrase
 
 if TYPE_CHECKING:
     from asgiserve.core.exchange import Exchange
-    from asgiserve.core.transport import Owner
+    from asgiserve.core.transport import Owner, Transport
     from asgiserve.errors import RemoteProtocolError
     from asgiserve.http.fields import Field
 
-__all__ = ["CONTINUE", "encode_head", "encode_informational", "encode_refusal", "encode_switch", "encode_trailers"]
+__all__ = ["CONTINUE", "ResponseWriter", "encode_head", "encode_refusal", "encode_switch"]
 
 CONTINUE: Final = STATUS_LINES[100] + b"\r\n"
+
+
+class ResponseWriter:
+    """The part of a connection that writes content behind a response head, in the framing that the head announced."""
+
+    __slots__ = ("_chunked_response", "_transport", "write_gate")
+
+    def __init__(self) -> None:
+        self._transport: Transport = None  # type: ignore[assignment]  # set by connection_made, before anything else is called
+        self._chunked_response = False
+        self.write_gate = WriteGate()
+
+    def _write_head(self, exchange: Exchange, data: bytes, owner: Owner, *, last: bool, closing: bool) -> bool:
+        """Write the head and the content that is there in one piece; whether the connection must be closed after the response."""
+        parts, chunked, closing = encode_head(exchange, len(data), owner, last=last, closing=closing)
+        self._chunked_response = chunked
+        if data:
+            parts += (b"%x\r\n" % len(data), data, b"\r\n") if chunked else (data,)
+        if chunked and last and exchange.response_state is DONE:
+            parts.append(b"0\r\n\r\n")
+        self._transport.write(b"".join(parts))
+        return closing
+
+    def write_body(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
+        """Write more content, chunked where the head said so."""
+        if exchange.bodiless:
+            return
+        if self._chunked_response:
+            if data:
+                end = b"\r\n0\r\n\r\n" if last and exchange.response_state is DONE else b"\r\n"
+                self._transport.write(b"".join((b"%x\r\n" % len(data), data, end)))
+            elif last and exchange.response_state is DONE:
+                self._transport.write(b"0\r\n\r\n")
+        elif data:
+            self._transport.write(data)
+
+    def write_trailers(self, exchange: Exchange, fields: list[Field]) -> None:
+        """End a chunked response with its trailers (RFC 9112 §7.1.2); anywhere else they are dropped (RFC 9110 §6.5.1)."""
+        if not self._chunked_response or exchange.bodiless:
+            return
+        self._transport.write(_encode_trailers(fields if exchange.head.trailers_wanted else []))
+
+    def write_informational(self, exchange: Exchange, status: int, fields: list[Field]) -> None:
+        """Write a 1xx response; never to an HTTP/1.0 client (RFC 9110 §15.2)."""
+        if exchange.head.minor_version:
+            self._transport.write(_encode_informational(status, fields))
+
+    def frame(self, size: int) -> tuple[bytes, bytes]:
+        """What must stand before and behind ``size`` bytes that somebody else writes to the transport (sendfile)."""
+        return (b"%x\r\n" % size, b"\r\n") if self._chunked_response else (b"", b"")
+
+    def write(self, data: bytes) -> None:
+        """Write bytes that `frame` returned."""
+        if data:
+            self._transport.write(data)
 
 
 def encode_head(exchange: Exchange, size: int, owner: Owner, *, last: bool, closing: bool) -> tuple[list[bytes], bool, bool]:
@@ -55,7 +111,7 @@ def encode_head(exchange: Exchange, size: int, owner: Owner, *, last: bool, clos
     return parts, chunked, closing
 
 
-def encode_trailers(fields: list[Field]) -> bytes:
+def _encode_trailers(fields: list[Field]) -> bytes:
     """The last chunk and the trailers (RFC 9112 §7.1, §7.1.2)."""
     parts = [b"0\r\n"]
     for name, value in fields:
@@ -64,7 +120,7 @@ def encode_trailers(fields: list[Field]) -> bytes:
     return b"".join(parts)
 
 
-def encode_informational(status: int, fields: list[Field]) -> bytes:
+def _encode_informational(status: int, fields: list[Field]) -> bytes:
     """A 1xx response (RFC 9110 §15.2)."""
     parts = [STATUS_LINES[status]]
     for name, value in fields:

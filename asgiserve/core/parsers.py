@@ -58,6 +58,9 @@ _LLHTTP_METHODS = frozenset(
 )
 
 
+_NOT_FOR_H11 = frozenset({b"content-length", b"transfer-encoding", b"host"})
+
+
 class _H11Head:
     """h11 as a head parser.
 
@@ -70,13 +73,15 @@ class _H11Head:
         self._callbacks = callbacks
 
     def feed_data(self, data: bytes, /) -> None:
-        parse_field_lines(data[data.index(b"\r\n") + 2 : -2])
+        line_end = data.index(b"\r\n") + 2
+        fields = parse_field_lines(data[line_end:-2])
+        # Framing and Host are not its business: it merges equal lengths into one, refuses a coding in its own way, and wants just one Host.
+        lines = [name + b": " + value + b"\r\n" for name, value in fields if name not in _NOT_FOR_H11]
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(data))
-        connection.receive_data(data)
-        event = connection.next_event()
-        if not isinstance(event, h11.Request):
-            raise ValueError(f"not a request head: {event!r}")
-        for name, value in event.headers:
+        connection.receive_data(b"".join((data[:line_end], b"host: h11\r\n", *lines, b"\r\n")))
+        # The head is complete, so that there is a request or an exception.
+        connection.next_event()
+        for name, value in fields:
             self._callbacks.on_header(name, value)
         self._callbacks.on_headers_complete()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
     from asgiserve.core.exchange import Exchange
 
@@ -62,13 +63,13 @@ class Owner(Protocol):
     def default_fields(self) -> bytes:
         """The encoded field lines that every response gets, Server and Date but for those that the application sends itself."""
 
-    def default_fields_without(self, names: frozenset[bytes], /) -> bytes:
+    def default_fields_without(self, names: AbstractSet[bytes], /) -> bytes:
         """The same without the fields in ``names`` (lower case)."""
 
-    def begin(self, exchange: Exchange) -> None:
+    def begin(self, exchange: Exchange, /) -> None:
         """Run the application on ``exchange``: once per exchange, before any of its body is delivered."""
 
-    def ended(self, exchange: Exchange) -> None:
+    def ended(self, exchange: Exchange, /) -> None:
         """``exchange`` is over, complete or aborted: once for each that was begun, and for each that was refused before."""
 
     def refused(self, detail: str, status: int) -> None:

@@ -53,6 +53,9 @@ INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 _MAX_REASON_BYTES: Final = 123
 
+# What is inflated between two looks at how much the application has not taken: zlib makes up to 1032 times as much of it.
+_SLICE_BYTES: Final = 16384
+
 # The library logs each connection's end at INFO; the access log says it better.
 _logger = logging.getLogger("asgiserve.websocket.frames")
 _logger.setLevel(logging.WARNING)
@@ -159,7 +162,7 @@ class WebSocketStream:
     """
 
     __slots__ = (
-        "_close_code",
+        "_closing",
         "_config",
         "_deadlines",
         "_exchange",
@@ -173,6 +176,7 @@ class WebSocketStream:
         "_queue",
         "_queued_bytes",
         "_transport",
+        "_unread",
         "disconnect",
         "failed",
         "received_bytes",
@@ -189,11 +193,12 @@ class WebSocketStream:
         self._queue: deque[str | bytes] = deque()
         self._queued_bytes = 0
         self._paused = False
+        self._unread = b""
+        self._closing = False
         self._parts: list[bytes] = []
         self._fragments = 0
         self._is_text = False
         self._ping_sent = b""
-        self._close_code = ABNORMAL
         self.failed = False
         self.received_bytes = 0
         self.disconnect: tuple[int, str] | None = None
@@ -210,13 +215,29 @@ class WebSocketStream:
     def receive(self, data: bytes) -> None:
         """Bytes came."""
         protocol = self._protocol
-        protocol.receive_data(data)
-        for event in protocol.events_received():
-            if isinstance(event, Frame):
-                self._receive_frame(event)
-            if self.disconnect is not None:
+        for start in range(0, len(data), _SLICE_BYTES):
+            if self._paused:
+                # A few compressed bytes may be many messages: they are inflated when the application has taken those before.
+                self._unread += data[start:]
                 break
+            protocol.receive_data(data[start : start + _SLICE_BYTES])
+            for event in protocol.events_received():
+                if self.disconnect is not None:
+                    break
+                if isinstance(event, Frame):
+                    self._receive_frame(event)
         self._settle()
+
+    def _resume(self) -> None:
+        """The application took everything, or there is nobody to take it: read on, first in what is left of the last read."""
+        self._paused = False
+        if self._deadlines is not None and self._deadlines.is_set(due.PONG):
+            # The pong may have come long ago.
+            self._deadlines.set(due.PONG, self._config.ws_ping_timeout)
+        unread, self._unread = self._unread, b""
+        self.receive(unread)
+        if not self._paused and self._transport is not None:
+            self._transport.resume_reading()
 
     def receive_eof(self) -> None:
         """The peer sends no more. Without a closing handshake the connection is lost (RFC 6455 §7.1.5)."""
@@ -227,6 +248,7 @@ class WebSocketStream:
     def connection_lost(self) -> None:
         """The transport is gone."""
         self._transport = None
+        self._unread = b""
         close = self._protocol.close_rcvd
         if close is not None:
             self._end(close.code, close.reason)
@@ -239,7 +261,7 @@ class WebSocketStream:
             return
         if name is due.PING:
             if self._protocol.state is OPEN:
-                # RFC 6455 §5.5.2: a ping as keep-alive. The time makes each different, so that an old pong does not count.
+                # RFC 6455 §5.5.2: a ping as keep-alive. The number makes each different, so that an old pong does not count.
                 self._ping_sent = b"%d" % (len(self._ping_sent) and int(self._ping_sent) + 1)
                 self._protocol.send_ping(self._ping_sent)
                 self._flush()
@@ -247,6 +269,9 @@ class WebSocketStream:
                     self._deadlines.set(due.PING, self._config.ws_ping_interval)
                 elif not self._deadlines.is_set(due.PONG):
                     self._deadlines.set(due.PONG, self._config.ws_ping_timeout)
+        elif name is due.PONG and self._paused:
+            # It may lie behind what the application does not take.
+            self._deadlines.set(due.PONG, self._config.ws_ping_timeout)
         elif name is due.PONG:
             self._fail(INTERNAL_ERROR, "keepalive ping timeout", told=ABNORMAL)
         elif name is due.WS_CLOSE:
@@ -285,6 +310,9 @@ class WebSocketStream:
             self._end(self._protocol.close_rcvd.code, self._protocol.close_rcvd.reason)
 
     def _receive_message(self, data: bytes) -> None:
+        if self._closing:
+            # It crossed our close: nobody takes it, and it must not keep the peer's part of the closing handshake out.
+            return
         self.received_bytes += len(data)
         message: str | bytes = data
         if self._is_text:
@@ -316,7 +344,8 @@ class WebSocketStream:
         error = protocol.parser_exc
         if error is not None and not self.failed and not isinstance(error, EOFError):
             self.failed = True
-            sent = protocol.close_sent
+            # Where ours was sent before, the peer broke off the closing handshake.
+            sent = protocol.close_sent if not self._closing else None
             self._end(sent.code if sent is not None else ABNORMAL, sent.reason if sent is not None else "")
         finished = self._flush()
         if finished:
@@ -343,6 +372,8 @@ class WebSocketStream:
 
     def _end(self, code: int, reason: str) -> None:
         if self.disconnect is None:
+            # The library's codes are an enumeration; an event's values are plain (ASGI, Events).
+            code = int(code)
             self.disconnect = (code, reason)
             sent = self._protocol.close_sent
             self._exchange.close_code = code if code != ABNORMAL or sent is None else sent.code
@@ -352,23 +383,18 @@ class WebSocketStream:
             self._exchange.notify()
 
     def _send_close(self, code: int, reason: str) -> None:
+        self._closing = True
         self._protocol.send_close(code, reason)
         self._flush()
         if self._deadlines is not None:
             self._deadlines.clear(due.PING)
             self._deadlines.clear(due.PONG)
             self._deadlines.set(due.WS_CLOSE, self._config.ws_close_timeout)
-        if self._paused and self._transport is not None:
+        if self._paused:
             # The peer's part of the closing handshake lies behind what the application does not take.
-            self._paused = False
-            self._transport.resume_reading()
+            self._resume()
 
     # The application's half.
-
-    @property
-    def readable(self) -> bool:
-        """Whether `take_message` has one, or `disconnect` is set."""
-        return bool(self._queue) or self.disconnect is not None
 
     def take_message(self) -> str | bytes | None:
         """The next message, or None."""
@@ -378,9 +404,7 @@ class WebSocketStream:
         if not self._queue:
             self._queued_bytes = 0
             if self._paused:
-                self._paused = False
-                if self._transport is not None:
-                    self._transport.resume_reading()
+                self._resume()
         return message
 
     def send(self, message: str | bytes) -> None:
@@ -413,12 +437,15 @@ class WebSocketStream:
         """
         if self._transport is None or self._protocol.state is not OPEN:
             raise ClientDisconnected("the WebSocket is closed")
-        if len(reason.encode("utf-8", "surrogatepass")) > _MAX_REASON_BYTES:
+        try:
+            size = len(reason.encode("utf-8"))
+        except UnicodeEncodeError as error:
+            raise LocalProtocolError(f"websocket.close: a reason that cannot be encoded: {error}") from None
+        if size > _MAX_REASON_BYTES:
             raise LocalProtocolError(f"websocket.close: the reason is longer than {_MAX_REASON_BYTES} bytes (RFC 6455 §5.5)")
         try:
             Close(code, reason).check()
-            reason.encode("utf-8")
-        except (ProtocolError, UnicodeEncodeError):
+        except ProtocolError:
             raise LocalProtocolError(f"websocket.close: {code!r} is not a code that can be sent (RFC 6455 §7.4)") from None
         self._exchange.close_code = code
         self._send_close(code, reason)

@@ -13,7 +13,7 @@ from asgiserve.errors import LocalProtocolError, RemoteProtocolError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["TOKEN", "Field", "check_response_fields", "list_elements", "parse_field_lines", "valid_token", "valid_value"]
+__all__ = ["FRAMING_FIELDS", "TOKEN", "Field", "check_response_fields", "list_elements", "parse_field_lines", "valid_token", "valid_value"]
 
 Field = tuple[bytes, bytes]
 
@@ -32,11 +32,11 @@ VALUE = rb"[^\x00-\x08\x0a-\x1f\x7f]*"
 
 valid_token = re.compile(TOKEN).fullmatch
 valid_value = re.compile(VALUE).fullmatch
-_invalid_in_value = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 
 # RFC 9112 §5:  field-line = field-name ":" OWS field-value OWS
 # No obs-fold (RFC 9112 §5.2: a server MUST reject it or replace it), no whitespace before the colon (§5.1: MUST reject).
-_field_line = re.compile(rb"(" + TOKEN + rb"):[ \t]*(" + VALUE + rb")\r\n")
+# The whitespace is possessive: a value may begin with it too, and giving it back byte by byte costs quadratic time.
+_field_line = re.compile(rb"(" + TOKEN + rb"):[ \t]*+(" + VALUE + rb")\r\n")
 
 
 def parse_field_lines(block: bytes) -> list[Field]:
@@ -64,9 +64,14 @@ def list_elements(value: bytes) -> list[bytes]:
     return [element for element in (part.strip(b" \t") for part in value.lower().split(b",")) if element]
 
 
+# What a server says of a message itself: how it is framed, and what becomes of the connection.
+FRAMING_FIELDS = frozenset({b"connection", b"content-length", b"keep-alive", b"transfer-encoding"})
+
 # Names that passed the check, so that each costs one look-up from then on. Bounded: an application that makes up names cannot grow it.
 _known_names: dict[bytes, bytes] = {}
 _MAX_KNOWN_NAMES = 2048
+# Deleting what is allowed leaves what is not: 0.1 us where the regular expression takes 0.3.
+_VALID_IN_VALUE = bytes(octet for octet in range(256) if valid_value(bytes([octet])) is not None)
 
 
 def _lower_name(name: bytes) -> bytes:
@@ -97,7 +102,7 @@ def check_response_fields(fields: Iterable[Iterable[bytes]]) -> list[Field]:
                 lower = _lower_name(name)
             if type(value) is not bytes:
                 raise LocalProtocolError(f"the value of field {name!r} must be bytes, not {type(value).__name__}: {value!r}")
-            if _invalid_in_value(value) is not None:
+            if value.translate(None, _VALID_IN_VALUE):
                 # CVE-2020-7695 and its kin: a CR LF in a value splits the response.
                 raise LocalProtocolError(f"the value of field {name!r} holds a control character: {value!r} (RFC 9110 §5.5)")
             checked.append((lower, value))

@@ -15,7 +15,7 @@ from asgiserve.http.fields import list_elements
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CHUNKED", "content_length", "request_body_length", "response_content_length"]
+__all__ = ["CHUNKED", "MAX_LENGTH", "content_length", "request_body_length", "response_content_length"]
 
 CHUNKED: Final = -1
 """What `request_body_length` returns for a chunked body."""
@@ -23,7 +23,7 @@ CHUNKED: Final = -1
 # RFC 9110 §8.6: Content-Length = 1*DIGIT
 _digits = re.compile(rb"[0-9]+").fullmatch
 # The largest integer that every JSON reader, proxy and cache can hold; nobody sends more.
-_MAX_LENGTH = 2**53
+MAX_LENGTH = 2**53
 _MAX_WIRE_LENGTH = 2**64
 
 
@@ -40,7 +40,7 @@ def content_length(values: Sequence[bytes]) -> int:
     # Length before int(): the conversion is quadratic, and refuses more than 4300 digits.
     if len(text) > 20 or int(text) >= _MAX_WIRE_LENGTH:  # noqa: PLR2004 - the digits of 2**64
         raise RemoteProtocolError("Content-Length is beyond 2**64", clause="RFC 9110 §8.6")
-    if int(text) > _MAX_LENGTH:
+    if int(text) > MAX_LENGTH:
         raise RemoteProtocolError("Content-Length is beyond 2**53", status=413, clause="RFC 9110 §8.6")
     return int(text)
 
@@ -87,6 +87,6 @@ def response_content_length(values: Sequence[bytes]) -> int:
     """
     if len(values) != 1:
         raise LocalProtocolError("content-length is given more than once (RFC 9110 §8.6)")
-    if _digits(values[0]) is None or len(values[0]) > 19:  # noqa: PLR2004 - the digits of 2**63
+    if not values[0].isdigit() or len(values[0]) > 19:  # noqa: PLR2004 - the digits of 2**63
         raise LocalProtocolError(f"content-length {values[0]!r} is not a number (RFC 9110 §8.6)")
     return int(values[0])

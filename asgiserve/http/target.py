@@ -31,10 +31,10 @@ METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"
 # Of RFC 3986's printable characters the path refuses "#" (a fragment is never sent, §3.2), "\" (some read it as "/") and a "%" that begins no octet;
 # others that RFC 3986 leaves out ( | [ ] { } ^ ` " < > ) are sent unescaped by browsers and curl and are unambiguous, so they pass. The query is the
 # application's: everything printable but "#".
-_origin_form = re.compile(rb"(/[!\"$&->@-\[\]-~]*)(?:\?([!\"$-~]*))?").fullmatch
-_origin_form_escaped = re.compile(rb"(/(?:[!\"$&->@-\[\]-~]|%[0-9A-Fa-f]{2})*)(?:\?([!\"$-~]*))?").fullmatch
+_origin_form = re.compile(rb"(/(?:[!\"$&->@-\[\]-~]|%[0-9A-Fa-f]{2})*)(?:\?([!\"$-~]*))?").fullmatch
 # RFC 9110 §4.2.1: http-URI = "http" "://" authority path-abempty [ "?" query ]
-_absolute_form = re.compile(rb"(?i:https?)://([^/?#]*)([^#]*)").fullmatch
+# The rest begins with "/" or "?", so that the two parts cannot share a byte: else a "#" at the end costs quadratic time.
+_absolute_form = re.compile(rb"(?i:https?)://([^/?#]*)([/?][^#]*)?").fullmatch
 
 # RFC 3986 §3.2.2 and §3.2.3
 #   host       = IP-literal / IPv4address / reg-name
@@ -71,12 +71,26 @@ class Target(NamedTuple):
     """Of an absolute-form: it replaces Host."""
 
 
+# Deleting what is allowed leaves what is not; a regular expression takes five times as long (measured on CPython 3.11: 2 us for the two of them).
+# The path is plain where it has nothing to decode and nothing to refuse.
+_PLAIN_IN_PATH = bytes(octet for octet in range(0x21, 0x7F) if octet not in b"#%?\\")
+_VALID_IN_QUERY = bytes(octet for octet in range(0x21, 0x7F) if octet != ord("#"))
+_MINOR_VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
+
+
 def parse_request_line(head: bytes) -> RequestLine:
     """The request line at the beginning of ``head``.
 
     Raises:
         RemoteProtocolError: 400 where it is malformed, 505 for another major version, 501 for a lower-case standard method.
     """
+    end = head.find(b"\r\n")
+    parts = head[:end].split(b" ")
+    if len(parts) == 3 and parts[0] in METHODS and end > 0:  # noqa: PLR2004 - a request line has three parts
+        # What nearly every request looks like; the target's octets are checked in `parse_target`.
+        known = _MINOR_VERSIONS.get(parts[2])
+        if known is not None and parts[1]:
+            return RequestLine(parts[0], parts[1], known, end + 2)
     match = _request_line(head)
     if match is None:
         raise RemoteProtocolError("the request line is malformed", clause="RFC 9112 §3")
@@ -96,9 +110,13 @@ def parse_target(method: bytes, target: bytes) -> Target:
     Raises:
         RemoteProtocolError: 400 where it is malformed or its form does not go with the method, 501 for CONNECT.
     """
-    match = _origin_form(target)
-    if match is not None and method != b"CONNECT":
-        raw_path, query = match.groups(b"")
+    raw_path, _, query = target.partition(b"?")
+    if (
+        raw_path.startswith(b"/")
+        and method != b"CONNECT"
+        and not raw_path.translate(None, _PLAIN_IN_PATH)
+        and not (query and query.translate(None, _VALID_IN_QUERY))
+    ):
         return Target(raw_path, raw_path.decode("ascii"), query, None)
     if method == b"CONNECT":
         # RFC 9112 §3.2.3: authority-form = uri-host ":" port
@@ -106,7 +124,7 @@ def parse_target(method: bytes, target: bytes) -> Target:
         if not host or not port or port == b"0":
             raise RemoteProtocolError("the target of CONNECT must be host:port", clause="RFC 9112 §3.2.3")
         raise RemoteProtocolError("CONNECT is not served here: this is no proxy", status=501, clause="RFC 9110 §9.3.6")
-    match = _origin_form_escaped(target)
+    match = _origin_form(target)
     if match is not None:
         raw_path, query = match.groups(b"")
         return Target(raw_path, unquote(raw_path.decode("ascii")), query, None)
@@ -117,7 +135,7 @@ def parse_target(method: bytes, target: bytes) -> Target:
         raise RemoteProtocolError("the target * goes with OPTIONS only", clause="RFC 9112 §3.2.4")
     match = _absolute_form(target)
     if match is not None:
-        authority, rest = match.groups()
+        authority, rest = match.groups(b"")
         # RFC 9110 §4.2.1: an empty host is invalid. §4.2.4: userinfo is an error.
         if not valid_host(authority):
             raise RemoteProtocolError("the target's authority is invalid", clause="RFC 9110 §4.2.1")

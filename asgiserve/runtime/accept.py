@@ -54,6 +54,7 @@ class Listener:
         self._watching = False
         self._held = False
         self._retry: asyncio.TimerHandle | None = None
+        self._open = False
         self._reserve = -1
         self._logged_at = float("-inf")
         self._unlogged = 0
@@ -63,11 +64,13 @@ class Listener:
         """Listen, and accept from now on."""
         self.sock.setblocking(False)
         self.sock.listen(backlog)
-        self._reserve = os.open(os.devnull, os.O_RDONLY)
+        self._open = True
+        self._fill_reserve()
         self._watch()
 
     def stop(self) -> None:
         """Accept no more. The socket stays open for its owner to close."""
+        self._open = False
         self._unwatch()
         if self._retry is not None:
             self._retry.cancel()
@@ -84,7 +87,7 @@ class Listener:
     def release(self) -> None:
         """The opposite of `hold`."""
         self._held = False
-        if self._reserve >= 0 and self._retry is None:
+        if self._open and self._retry is None:
             self._watch()
 
     def _watch(self) -> None:
@@ -135,6 +138,7 @@ class Listener:
 
     def _resume(self) -> None:
         self._retry = None
+        self._fill_reserve()
         self._watch()
 
     def _turn_away(self) -> None:
@@ -149,5 +153,10 @@ class Listener:
                 connection.setblocking(False)
                 if self._polite:
                     connection.send(_UNAVAILABLE)
-        with contextlib.suppress(OSError):
-            self._reserve = os.open(os.devnull, os.O_RDONLY)
+        self._fill_reserve()
+
+    def _fill_reserve(self) -> None:
+        """Take a descriptor to spend in need. There may be none: somebody else was quicker, and the next pause tries again."""
+        if self._reserve < 0:
+            with contextlib.suppress(OSError):
+                self._reserve = os.open(os.devnull, os.O_RDONLY)

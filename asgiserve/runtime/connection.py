@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import struct
@@ -21,6 +22,7 @@ from asgiserve.errors import ClientDisconnected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
     from asgiserve.config import Limits, Timeouts
     from asgiserve.core.exchange import Exchange
@@ -40,7 +42,7 @@ class ConnectionHost(Protocol):
     websocket_enabled: bool
     tls: ServerTls | None
     default_fields: Callable[[], bytes]
-    default_fields_without: Callable[[frozenset[bytes]], bytes]
+    default_fields_without: Callable[[AbstractSet[bytes]], bytes]
 
     def exchange_began(self, connection: AsyncioConnection, exchange: Exchange) -> None:
         """Run the application."""
@@ -67,10 +69,12 @@ class AsyncioConnection:
     __slots__ = (
         "_host",
         "_timer",
+        "begin",
         "client",
         "clock",
         "default_fields",
         "default_fields_without",
+        "ended",
         "peer_name",
         "protocol",
         "scheme",
@@ -87,6 +91,8 @@ class AsyncioConnection:
         # Not `loop.time`: uvloop's is the beginning of its turn, in milliseconds. The base is the same.
         self.clock = time.monotonic
         self.soon: Callable[[Callable[[], None]], object] = host.loop.call_soon
+        self.begin = functools.partial(host.exchange_began, self)
+        self.ended = functools.partial(host.exchange_ended, self)
         self.default_fields = host.default_fields
         self.default_fields_without = host.default_fields_without
         self.server: tuple[str, int | None] | None = server
@@ -118,14 +124,6 @@ class AsyncioConnection:
             self._timer.cancel()
         self._timer = self._host.loop.call_at(when, self.protocol.on_timer)
 
-    def begin(self, exchange: Exchange) -> None:
-        """Run the application on ``exchange``."""
-        self._host.exchange_began(self, exchange)
-
-    def ended(self, exchange: Exchange) -> None:
-        """``exchange`` is over."""
-        self._host.exchange_ended(self, exchange)
-
     def refused(self, detail: str, status: int) -> None:
         """A request was refused at the door."""
         self._host.request_refused(self, detail, status)
@@ -149,6 +147,11 @@ class AsyncioConnection:
         self._host.connection_closed(self)
 
     # asgi.context.Peer
+
+    @property
+    def gone(self) -> bool:
+        """Whether the transport is closed or about to be: a failed write says so at once, ``connection_lost`` a turn later."""
+        return self.transport is None or self.transport.is_closing()
 
     @property
     def can_sendfile(self) -> bool:

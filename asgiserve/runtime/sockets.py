@@ -50,8 +50,15 @@ class Address:
 
 
 def describe_socket(sock: socket.socket, scheme: str) -> Address:
-    """The address that ``sock`` is bound to."""
-    name = sock.getsockname()
+    """The address that ``sock`` is bound to.
+
+    Raises:
+        BindError: it is closed.
+    """
+    try:
+        name = sock.getsockname()
+    except OSError as error:
+        raise BindError(f"cannot listen on a socket that is closed ({error.strerror})") from None
     if isinstance(name, tuple):
         return Address(scheme, host=name[0], port=name[1])
     return Address(scheme, path=os.fsdecode(name) or "(unnamed)")
@@ -81,20 +88,26 @@ def bind_all(config: BindConfig) -> list[socket.socket]:
     return sockets
 
 
+class _UnixSocket(socket.socket):
+    """A UNIX socket whose file we made, which `close_all` removes: an inherited one's is its owner's, who may hand it to the next server."""
+
+    file: tuple[str, os.stat_result] | None = None
+
+
 def close_all(sockets: list[socket.socket]) -> None:
     """Close ``sockets``, and remove the files of UNIX sockets that are still theirs."""
     for sock in sockets:
-        path = ""
-        if sock.family == getattr(socket, "AF_UNIX", None) and sock.fileno() >= 0:
-            path = os.fsdecode(sock.getsockname())
-        sock.close()
-        if path and not path.startswith("\0"):
+        if isinstance(sock, _UnixSocket) and sock.file is not None:
+            path, made = sock.file
             with contextlib.suppress(OSError):
-                os.unlink(path)  # noqa: PTH108 - a name from the kernel, no path arithmetic
+                # Another server may have taken the path over.
+                if os.path.samestat(os.stat(path), made):  # noqa: PTH116 - a stat to compare with
+                    os.unlink(path)  # noqa: PTH108
+        sock.close()
 
 
 def _bind_text(text: str) -> list[socket.socket]:
-    if text.startswith("unix:"):
+    if text.startswith("unix:") and text != "unix:":
         return [_bind_unix(text.removeprefix("unix:"))]
     if text.startswith("fd://"):
         number = text.removeprefix("fd://")
@@ -145,9 +158,10 @@ def _bind_unix(path: str) -> socket.socket:
     if not hasattr(socket, "AF_UNIX"):
         raise BindError(f"cannot listen on {path}: this system has no UNIX domain sockets")
     _remove_stale(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = _UnixSocket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)
+        sock.file = path, os.stat(path)  # noqa: PTH116 - a stat to compare with
         # As uvicorn: the proxy may be another user. The directory's permissions say who gets there.
         os.chmod(path, 0o666)  # noqa: PTH101, S103 - see above
     except OSError as error:
@@ -165,6 +179,8 @@ def _remove_stale(path: str) -> None:
         return
     except OSError as error:
         raise BindError(_explain(path, error)) from None
+    except ValueError:
+        raise BindError(f"cannot listen on {path!r}: a path has no NUL") from None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

@@ -1,0 +1,1 @@
+"""The tests; each file is about the module of the same name."""

@@ -1,0 +1,1 @@
+"""Tests of `asgiserve.asgi`, one file a module."""

@@ -1,0 +1,1 @@
+"""Tests of ``asgiserve.core``: no sockets, no clock."""

@@ -1,0 +1,1 @@
+"""Tests of `asgiserve.http`, one file a module."""

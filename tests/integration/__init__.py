@@ -1,0 +1,1 @@
+"""Tests with real frameworks, real clients and real processes."""

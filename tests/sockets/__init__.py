@@ -1,0 +1,1 @@
+"""Tests over real sockets: every parser on every event loop."""

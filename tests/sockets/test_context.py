@@ -1,0 +1,155 @@
+"""One task and one context for each exchange: nothing leaks from one request to the next, and nothing of one holds up another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from typing import TYPE_CHECKING
+
+from asgiserve import Server
+from tests.support.apps import Receive, Scope, Send, read_body, respond
+from tests.support.rawclient import RawClient
+
+if TYPE_CHECKING:
+    from tests.sockets.conftest import Serve
+    from tests.support.records import Records
+
+user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+
+
+async def remember(scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer who the request is for before it says so itself."""
+    before = user.get()
+    user.set(scope["path"])
+    await asyncio.sleep(0)
+    assert user.get() == scope["path"]
+    await respond(send, before.encode())
+
+
+def test_a_context_variable_of_one_request_is_not_there_in_the_next(serve: Serve) -> None:
+    running = serve(remember)
+    with RawClient(running.address) as client:
+        assert [client.exchange(f"/{number}").body for number in range(3)] == [b"nobody"] * 3
+        client.pipeline("/a", "/b", "/c")
+        assert [client.read_response().body for _ in range(3)] == [b"nobody"] * 3
+        client.send(
+            b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhiPOST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        )
+        assert [client.read_response().body for _ in range(2)] == [b"nobody"] * 2
+
+
+def test_what_was_set_before_the_server_started_is_there_for_every_request(serve: Serve) -> None:
+    token = user.set("not for the thread of the server")
+    try:
+        running = serve(remember)
+    finally:
+        user.reset(token)
+    # A thread begins with an empty context, and that is the one that the server was started in.
+    with RawClient(running.address) as client:
+        assert client.exchange().body == b"nobody"
+
+
+def test_a_variable_of_the_surrounding_program_is_seen_and_what_a_request_makes_of_it_is_gone() -> None:
+    async def run() -> list[bytes]:
+        user.set("the program")
+        async with Server(remember, port=0, lifespan="off") as server:
+            address = server.addresses[0]
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            writer.write(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            data = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        assert user.get() == "the program"
+        return [part.partition(b"\r\n\r\n")[2] for part in data.split(b"HTTP/1.1 200 OK")[1:]]
+
+    assert asyncio.run(run()) == [b"the program"] * 2
+
+
+def test_every_exchange_has_a_task_of_its_own_and_it_ends_with_the_call(serve: Serve) -> None:
+    tasks: set[int] = set()
+    kept: list[asyncio.Task[None] | None] = []
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        kept.append(task)
+        tasks.add(id(task))
+        await read_body(receive)
+        await respond(send)
+
+    running = serve(app)
+    with RawClient(running.address) as client:
+        for _ in range(10):
+            client.exchange()
+        client.pipeline(*["/"] * 10)
+        for _ in range(10):
+            client.read_response()
+        assert running.call(lambda: [task is not None and task.done() for task in kept]) == [True] * 20
+    assert len(tasks) == 20
+
+
+def test_work_after_the_response_does_not_delay_the_next_request(serve: Serve) -> None:
+    release = threading.Event()
+    finished: list[str] = []
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        await respond(send, scope["path"].encode())
+        if scope["path"] == "/background":
+            await asyncio.get_running_loop().run_in_executor(None, release.wait, 10)
+            finished.append(scope["path"])
+
+    running = serve(app)
+    with RawClient(running.address) as client:
+        assert client.exchange("/background").body == b"/background"
+        client.pipeline("/background", "/next")
+        assert [client.read_response().body for _ in range(2)] == [b"/background", b"/next"]
+        assert client.exchange("/later").body == b"/later"
+        assert finished == []
+    # It goes on although its connection is gone, and the server waits for it.
+    release.set()
+    running.stop()
+    assert finished == ["/background"] * 2
+
+
+def test_requests_on_other_connections_run_at_the_same_time(serve: Serve) -> None:
+    together = threading.Barrier(3)
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, together.wait, 10)
+        await respond(send)
+
+    running = serve(app)
+    with RawClient(running.address) as first, RawClient(running.address) as second, RawClient(running.address) as third:
+        clients = (first, second, third)
+        for client in clients:
+            client.get()
+        assert [client.read_response().body for client in clients] == [b"ok"] * 3
+
+
+def test_no_task_is_left_behind_by_clients_that_go(serve: Serve, records: Records) -> None:
+    entered = threading.Semaphore(0)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/hang":
+            return await respond(send)
+        entered.release()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return None
+
+    running = serve(app)
+    with RawClient(running.address) as client:
+        client.exchange()
+        for _ in range(100):
+            other = RawClient(running.address)
+            other.get("/hang")
+            assert entered.acquire(timeout=10)
+            other.reset()
+        records.wait(lambda seen: len(seen.access) == 101)
+        client.exchange()
+        # The server's own, the one that counts, and nothing else.
+        assert running.call(lambda: len(asyncio.all_tasks())) == 2
+        assert running.call(lambda: len(running.server._calls)) == 0
+        assert running.call(lambda: len(running.server._connections)) == 1
+    running.stop()
+    assert not records.errors

@@ -1,0 +1,1 @@
+"""What several test files share: a server in a thread, raw clients, records of logs."""
