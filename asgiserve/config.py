@@ -406,7 +406,11 @@ class WebSocketConfig:
 class ProxyConfig:
     """Which proxies are believed."""
 
-    proxy_headers: bool = _option(True, "boolean", "Take client and scheme from X-Forwarded-For, X-Forwarded-Proto and Forwarded of trusted peers.")
+    proxy_headers: bool = _option(True, "boolean", "Take client and scheme from the forwarded fields of trusted peers.")
+    # A proxy passes on the kind that it does not write, so that any client could write it: only one kind can be believed.
+    forwarded_fields: str = _option(
+        "x-forwarded", "choice", "What the proxies write: X-Forwarded-For and -Proto, or Forwarded (RFC 7239).", choices=("x-forwarded", "forwarded")
+    )
     forwarded_allow_ips: tuple[str, ...] = _option(
         ("127.0.0.1", "::1"),
         "list",

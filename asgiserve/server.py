@@ -98,7 +98,11 @@ class Server:
         self.parser = choose_parser(self.config.http.http)
         self.websocket_enabled = self.config.websocket.ws != "none"
         self.tls = make_tls(self.config.tls)
-        self._proxies = TrustedProxies(self.config.proxy.forwarded_allow_ips) if self.config.proxy.proxy_headers else None
+        self._proxies = (
+            TrustedProxies(self.config.proxy.forwarded_allow_ips, standard=self.config.proxy.forwarded_fields == "forwarded")
+            if self.config.proxy.proxy_headers
+            else None
+        )
         self._fields = _DefaultFields(self.config)
         self.default_fields = self._fields.all
         self.default_fields_without = self._fields.without

@@ -116,7 +116,9 @@ def test_a_program_of_the_programming_interface_runs_as_it_stands(page: Path, nu
     program = tmp_path / "program.py"
     program.write_text(code, encoding="utf-8")
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-W", "error", program], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", program], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 0, f"{page.name}, block {number}: {done.stderr}"
     # What a block prints stands in a comment behind it.
     for expected in re.findall(r"# prints (.+)$", code, re.MULTILINE):

@@ -32,14 +32,17 @@ class TrustedProxies:
 
     Args:
         trusted: addresses, networks (``10.0.0.0/8``), paths of UNIX sockets, or ``*`` for everybody.
+        standard: the proxies write ``Forwarded`` (RFC 7239); else they write ``X-Forwarded-For`` and ``X-Forwarded-Proto``. The other kind is not
+            read: a proxy passes on what it does not write, so that any client could have written it.
 
     Raises:
         ConfigError: for something that is none of these.
     """
 
-    __slots__ = ("_addresses", "_everybody", "_literals", "_networks", "trusts")
+    __slots__ = ("_addresses", "_everybody", "_literals", "_networks", "_standard", "trusts")
 
-    def __init__(self, trusted: Sequence[str]) -> None:
+    def __init__(self, trusted: Sequence[str], *, standard: bool = False) -> None:
+        self._standard = standard
         self._everybody = "*" in trusted
         self._addresses: set[ipaddress.IPv4Address | ipaddress.IPv6Address] = set()
         self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
@@ -71,11 +74,10 @@ class TrustedProxies:
     def resolve(self, fields: Sequence[Field], client: tuple[str, int] | None, scheme: str) -> tuple[tuple[str, int] | None, str]:
         """Client and scheme as the trusted peer says they are.
 
-        ``Forwarded`` is used where it is there, else the ``X-Forwarded-`` fields. A client that comes from such a field has the port 0 where none is
-        said. What cannot be read changes nothing.
+        A client that comes from a field has the port 0 where none is said. What cannot be read changes nothing.
         """
-        forwarded = b",".join(value for name, value in fields if name == b"forwarded")
-        if forwarded:
+        if self._standard:
+            forwarded = b",".join(value for name, value in fields if name == b"forwarded")
             hops = _parse_forwarded(forwarded.decode("latin-1"))
             if hops is None:
                 return client, scheme

@@ -15,13 +15,16 @@ from tests.support.properties import examples
 KIB_64 = 64 * 1024
 PEER = ("10.0.0.1", 1111)
 OURS = TrustedProxies(["10.0.0.0/8", "2001:db8:aaaa::/48"])
+OURS_STANDARD = TrustedProxies(["10.0.0.0/8", "2001:db8:aaaa::/48"], standard=True)
 CLIENT = "203.0.113.7"
 
 Client = tuple[str, int] | None
 
 
-def resolve(*lines: tuple[str, str], proxies: TrustedProxies = OURS, client: Client = PEER, scheme: str = "http") -> tuple[Client, str]:
-    """What the proxies say with these field lines, among others."""
+def resolve(*lines: tuple[str, str], proxies: TrustedProxies | None = None, client: Client = PEER, scheme: str = "http") -> tuple[Client, str]:
+    """What the proxies say with these field lines, among others; by default they are of the kind that the first line is."""
+    if proxies is None:
+        proxies = OURS_STANDARD if lines and lines[0][0] == "forwarded" else OURS
     fields = [(b"host", b"x"), *((name.encode(), value.encode("latin-1")) for name, value in lines), (b"x-other", b"1.2.3.4")]
     return proxies.resolve(fields, client, scheme)
 
@@ -277,13 +280,16 @@ def test_a_forwarded_hop_that_is_no_address_ends_the_chain(node: str) -> None:
     assert resolve(*forwarded(f'for=1.1.1.1, for="{quoted}", for=10.0.0.2')) == (("10.0.0.2", 0), "http")
 
 
-def test_forwarded_is_used_where_it_is_there() -> None:
-    lines = [*x_for("1.1.1.1"), *forwarded(f"for={CLIENT}"), *x_proto("https")]
+def test_only_the_kind_that_the_proxies_write_is_believed() -> None:
+    # nginx writes X-Forwarded-For and passes a client's own Forwarded on; another proxy does it the other way round.
+    lines = [*x_for(CLIENT), *forwarded("for=192.0.2.99;proto=https")]
     assert resolve(*lines) == ((CLIENT, 0), "http")
+    lines = [*forwarded(f"for={CLIENT}"), *x_for("192.0.2.99"), *x_proto("https")]
+    assert resolve(*lines, proxies=OURS_STANDARD) == ((CLIENT, 0), "http")
 
 
-def test_an_empty_forwarded_is_not_there() -> None:
-    assert resolve(*forwarded(""), *x_for(CLIENT)) == ((CLIENT, 0), "http")
+def test_an_empty_forwarded_changes_nothing() -> None:
+    assert resolve(*forwarded(""), proxies=OURS_STANDARD) == (PEER, "http")
 
 
 def test_without_a_forwarded_field_nothing_changes() -> None:
@@ -312,9 +318,10 @@ def is_client(client: Client) -> bool:
 
 
 @examples(500)
-@given(st.lists(pieces, max_size=2), st.lists(pieces, max_size=2), st.lists(pieces, max_size=2), st.booleans())
-def test_whatever_comes_there_is_an_address_and_a_scheme(a: list[str], b: list[str], c: list[str], everybody: bool) -> None:
-    client, scheme = resolve(*forwarded(*a), *x_for(*b), *x_proto(*c), proxies=TrustedProxies(["*"]) if everybody else OURS)
+@given(st.lists(pieces, max_size=2), st.lists(pieces, max_size=2), st.lists(pieces, max_size=2), st.booleans(), st.booleans())
+def test_whatever_comes_there_is_an_address_and_a_scheme(a: list[str], b: list[str], c: list[str], everybody: bool, standard: bool) -> None:
+    proxies = TrustedProxies(["*"] if everybody else ["10.0.0.0/8"], standard=standard)
+    client, scheme = resolve(*forwarded(*a), *x_for(*b), *x_proto(*c), proxies=proxies)
     assert is_client(client)
     assert scheme in {"http", "https"}
 
@@ -366,8 +373,7 @@ def test_nobody_can_put_a_hop_of_his_own_in_its_place(said: str, added: str, in_
 )
 @pytest.mark.parametrize("trusted", ["10.0.0.0/8", "*"])
 def test_64_kib_of_malice_are_read_in_linear_time(value: str, trusted: str) -> None:
-    proxies = TrustedProxies([trusted])
-    for lines in (forwarded(value), x_for(value), x_proto(value)):
-        client, scheme = resolve(*lines, proxies=proxies)
+    for lines, standard in ((forwarded(value), True), (x_for(value), False), (x_proto(value), False)):
+        client, scheme = resolve(*lines, proxies=TrustedProxies([trusted], standard=standard))
         assert is_client(client)
         assert scheme == "http"

@@ -31,6 +31,11 @@ def seen(client: RawClient, *fields: str) -> dict[str, Any]:
     return shown
 
 
+def kind_of(field: str) -> str:
+    """The kind of proxy that writes this field."""
+    return "forwarded" if field.startswith("Forwarded") else "x-forwarded"
+
+
 @pytest.mark.parametrize(
     ("fields", "client", "scheme"),
     [
@@ -49,14 +54,16 @@ def seen(client: RawClient, *fields: str) -> dict[str, Any]:
         pytest.param(["X-Forwarded-Proto: HTTPS"], None, "https", id="upper-case-scheme"),
         pytest.param([f"Forwarded: for={CLIENT};proto=https"], CLIENT, "https", id="forwarded"),
         pytest.param([f"Forwarded: for={OTHER}, for={CLIENT};proto=https, for={PROXY}"], CLIENT, "https", id="forwarded-chain"),
-        pytest.param([f"Forwarded: for={CLIENT}", f"X-Forwarded-For: {OTHER}"], CLIENT, "http", id="forwarded-before-x-forwarded"),
+        # A proxy passes on the kind that it does not write: that one is a client's own word.
+        pytest.param([f"Forwarded: for={CLIENT}", f"X-Forwarded-For: {OTHER}"], CLIENT, "http", id="x-forwarded-beside-forwarded"),
+        pytest.param([f"X-Forwarded-For: {CLIENT}", f"Forwarded: for={OTHER};proto=https"], CLIENT, "http", id="forwarded-beside-x-forwarded"),
         pytest.param(["Forwarded: for=_hidden;proto=https"], None, "https", id="forwarded-obfuscated"),
         pytest.param(['Forwarded: for="unclosed'], None, "http", id="forwarded-malformed"),
         pytest.param(["X-Real-IP: 203.0.113.9", "X-Forwarded-Host: evil.example", "X-Forwarded-Server: x"], None, "http", id="others-are-not-read"),
     ],
 )  # fmt: skip
 def test_a_trusted_proxy_is_believed(serve: Serve, fields: list[str], client: str | None, scheme: str) -> None:
-    running = serve(show, forwarded_allow_ips=["127.0.0.1", f"{PROXY}/32"])
+    running = serve(show, forwarded_allow_ips=["127.0.0.1", f"{PROXY}/32"], forwarded_fields=kind_of(fields[0]))
     with RawClient(running.address) as connection:
         port = connection.sock.getsockname()[1]
         shown = seen(connection, *fields)
@@ -82,7 +89,7 @@ def test_a_trusted_proxy_is_believed(serve: Serve, fields: list[str], client: st
     ],
 )
 def test_addresses_of_both_families_and_ports_are_understood(serve: Serve, records: Records, field: str, client: list[Any] | None) -> None:
-    running = serve(show)
+    running = serve(show, forwarded_fields=kind_of(field))
     with RawClient(running.address) as connection:
         shown = seen(connection, field)
     if client is not None:
