@@ -396,7 +396,11 @@ class WebSocketConfig:
     ws_max_size: int = _option(16 * 1024 * 1024, "size", "A message, counted while it is inflated; a larger one closes with 1009.", minimum=1)
     ws_max_queue: int = _option(32, "count", "Messages held for an application that does not receive; then reading pauses.", minimum=1)
     ws_max_fragment_count: int = _option(1024, "count", "Fragments of one message; more closes with 1009.", minimum=1)
-    ws_ping_interval: float | None = _option(20.0, "seconds", "A ping is sent this often.", minimum=0)
+    # DEFLATE reaches 1032:1; text that people send stays under 20:1.
+    ws_max_inflation_ratio: int | None = _option(
+        100, "count", "How many times its size a message of more than 1 MiB may inflate to; more closes with 1009.", minimum=1
+    )
+    ws_ping_interval: float | None = _option(20.0, "seconds", "A ping is sent this often.", minimum=0.001)
     ws_ping_timeout: float | None = _option(20.0, "seconds", "A connection whose pong does not come in time is closed with 1011.", minimum=0)
     ws_per_message_deflate: bool = _option(True, "boolean", "Compress messages where the client offers it (RFC 7692).", value_flag=True)
     ws_close_timeout: float = _option(10.0, "seconds", "How long the peer's part of the closing handshake is waited for.", minimum=0)

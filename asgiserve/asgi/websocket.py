@@ -186,7 +186,9 @@ class WebSocketCall:
         if subprotocol is not None and subprotocol not in self._offered():
             # RFC 6455 §4.2.2: "derived from the client's handshake"; a client fails the connection on any other (§4.1).
             raise LocalProtocolError(f"websocket.accept: the client did not offer the subprotocol {subprotocol!r}, but {self._offered()!r}")
-        answer, extensions = negotiate_extensions(request.fields, deflate=self.context.websocket.ws_per_message_deflate)
+        answer, extensions = negotiate_extensions(
+            request.fields, deflate=self.context.websocket.ws_per_message_deflate, max_ratio=self.context.websocket.ws_max_inflation_ratio
+        )
         stream = WebSocketStream(self.exchange, self.context.websocket, extensions)
         self._stream = stream
         try:

@@ -232,7 +232,7 @@ class Http1Connection(ResponseWriter):
         """The server stops: this connection ends with the response that runs, or with the next one if that begins within ``idle_seconds``.
 
         A request may be on its way on a connection that looks idle, so that one is not closed at once (RFC 9112 §9.6). A response that
-        streams is told (`Exchange.end_soon`), a WebSocket is closed with 1012.
+        streams is told (`Exchange.end_soon`), one of known length is not: frameworks would cut it short. A WebSocket is closed with 1012.
         """
         if self._draining:
             return
@@ -245,7 +245,7 @@ class Http1Connection(ResponseWriter):
                 self._wait_idle()
         elif exchange.stream is not None:
             exchange.stream.close_for_shutdown()
-        elif exchange.response_state is RESPONSE_BODY:
+        elif exchange.response_state is RESPONSE_BODY and exchange.content_length is None:
             exchange.end_soon()
 
     def abort(self) -> None:

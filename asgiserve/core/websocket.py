@@ -14,8 +14,8 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from websockets.exceptions import InvalidHeader, NegotiationError, ProtocolError
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.exceptions import InvalidHeader, NegotiationError, PayloadTooBig, ProtocolError
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.frames import Close, Frame, Opcode
 from websockets.headers import build_extension, parse_extension
 from websockets.protocol import OPEN, SERVER, Protocol
@@ -52,6 +52,8 @@ TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 _MAX_REASON_BYTES: Final = 123
+# Short messages of nothing but repetition are ordinary; what they cost is small.
+_RATIO_FREE_BYTES: Final = 1024 * 1024
 
 # What is inflated between two looks at how much the application has not taken: zlib makes up to 1032 times as much of it.
 _SLICE_BYTES: Final = 16384
@@ -119,10 +121,42 @@ def _offered_extensions(fields: Sequence[Field]) -> list[tuple[str, list[tuple[s
     return offered
 
 
-def negotiate_extensions(fields: Sequence[Field], *, deflate: bool) -> tuple[bytes, list[Extension]]:
+class _LimitedDeflate(PerMessageDeflate):
+    """permessage-deflate that gives up on a message that inflates out of all proportion (RFC 7692 says nothing of it; RFC 6455 §10.4 does)."""
+
+    def __init__(self, agreed: PerMessageDeflate, max_ratio: int) -> None:
+        super().__init__(
+            agreed.remote_no_context_takeover,
+            agreed.local_no_context_takeover,
+            agreed.remote_max_window_bits,
+            agreed.local_max_window_bits,
+            agreed.compress_settings,
+        )
+        self._max_ratio = max_ratio
+        self._packed = 0
+        self._inflated = 0
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        """As the base; raises PayloadTooBig, which closes with 1009, where the ratio of the message so far is too high."""
+        decoded = super().decode(frame, max_size=max_size)
+        if decoded is frame:
+            # A control frame, or one that is not compressed.
+            return frame
+        if frame.opcode is not Opcode.CONT:
+            self._packed = self._inflated = 0
+        self._packed += len(frame.data)
+        self._inflated += len(decoded.data)
+        allowed = max(self._packed * self._max_ratio, _RATIO_FREE_BYTES)
+        if self._inflated > allowed:
+            raise PayloadTooBig(self._inflated, allowed)
+        return decoded
+
+
+def negotiate_extensions(fields: Sequence[Field], *, deflate: bool, max_ratio: int | None = None) -> tuple[bytes, list[Extension]]:
     """The answer to Sec-WebSocket-Extensions (empty: none) and the extensions that are on.
 
-    permessage-deflate with windows of 4 KiB, as websockets' own server: memory of 16 KiB a connection instead of 300 KiB.
+    A message that inflates to more than 1 MiB and to more than ``max_ratio`` times its size is too big. The windows are of 4 KiB, as in
+    websockets' own server: 16 KiB of memory a connection instead of 300 KiB.
     """
     if not deflate:
         return b"", []
@@ -134,6 +168,8 @@ def negotiate_extensions(fields: Sequence[Field], *, deflate: bool) -> tuple[byt
             agreed, extension = factory.process_request_params(parameters, [])
         except NegotiationError:
             continue
+        if max_ratio is not None:
+            extension = _LimitedDeflate(extension, max_ratio)
         return build_extension([(factory.name, agreed)]).encode("ascii"), [extension]
     return b"", []
 

@@ -130,3 +130,25 @@ def test_stopping_ends_event_streams_and_websockets_and_runs_the_shutdown(framew
     warnings = [record.getMessage() for record in served.records.errors]
     assert warnings == ([] if framework.ends_streams else ["cancelling 1 request that did not finish in time"])
     assert served.site.journal == (["started", "stopped"] if framework.has_lifespan else [])
+
+
+@pytest.mark.parametrize(("framework", "parser", "loop"), CROSSED)
+def test_a_download_that_is_under_way_is_finished_when_the_server_stops(framework: Framework, parser: str, loop: str, tmp_path: Path) -> None:
+    # Its length is known, so it ends by itself: nobody is told http.disconnect, at which Django, Quart and Litestar would cut it short.
+    big = tmp_path / "big.bin"
+    with big.open("wb") as opened:
+        opened.truncate(BIG)
+    with serve(framework, parser, loop, big, timeout_graceful_shutdown=30) as served:
+        with RawClient(served.running.address, receive_buffer=65536) as raw:
+            raw.send(b"GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head = raw.read_head()
+            assert head.framing == "length"
+            raw.read_exactly(1000)
+            served.running.server.stop()
+            served.records.wait(lambda seen: "waiting for 1 running request" in seen.messages())
+            left = BIG - 1000
+            while left:
+                left -= len(raw.read_exactly(min(left, 1024 * 1024)))
+        served.running.join()
+    assert outcomes(served.records) == [""]
+    assert served.records.errors == []
