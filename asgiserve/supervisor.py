@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asgiserve import logs
 from asgiserve.config import build_config
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from asgiserve.config import Config
 
 __all__ = ["run", "run_config"]
+
+# As long as a server gives the requests that it cancels.
+_TASK_GRACE: Final = 5.0
 
 _logger = logging.getLogger("asgiserve.server")
 
@@ -55,8 +58,27 @@ def run_config(app: Any, config: Config, *, sockets: Sequence[socket.socket] | N
     """
     logs.configure(config.log)
     server = Server(app, config=config, sockets=sockets)
-    with asyncio.Runner(loop_factory=_loop_factory(config.app.loop)) as runner:
-        runner.run(_serve(server))
+    # Not asyncio.Runner: it waits without end for tasks that ignore their cancellation, and a process manager would have to kill us.
+    loop = _loop_factory(config.app.loop)()
+    try:
+        loop.run_until_complete(_serve(server))
+    finally:
+        try:
+            loop.run_until_complete(_end_tasks())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+
+async def _end_tasks() -> None:
+    """Cancel what the application left running, and wait for it, but not for ever."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, deaf = await asyncio.wait(tasks, timeout=_TASK_GRACE)
+        if deaf:
+            _logger.error("%d task%s of the application ignored the cancellation and are left behind", len(deaf), "" if len(deaf) == 1 else "s")
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:

@@ -260,6 +260,35 @@ def test_a_signal_in_a_start_up_that_hangs_ends_it(loop: str, tmp_path: Path) ->
         assert "listening" not in server.output
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_task_that_is_deaf_to_cancellation_does_not_keep_the_process(loop: str, tmp_path: Path) -> None:
+    source = """
+import asyncio, asgiserve.supervisor
+asgiserve.supervisor._TASK_GRACE = 0.2
+
+async def deaf():
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            print("not me", flush=True)
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        app.task = asyncio.create_task(deaf())
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+"""
+    with child("main:app", "--port", "0", "--loop", loop, source=source, cwd=tmp_path) as server:
+        server.wait_line(lambda line: "listening on" in line)
+        server.signal(signal.SIGTERM)
+        assert server.wait(PROMPT) == 0
+        assert "not me" in server.lines
+        assert "1 task of the application ignored the cancellation" in server.output
+
+
 # ---- the programming interface -----------------------------------------------------------------------------------------------------
 
 
