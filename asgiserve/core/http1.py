@@ -142,7 +142,8 @@ class Http1Connection(ResponseWriter):
         elif state is _LINGER:
             self._discarding -= len(data)
             if self._discarding < 0:
-                self._finish()
+                # Closing now would reset the connection under the answer; unread, the peer stops sending and gets to see it.
+                self._pause_reading()
         elif state is not _CLOSED:
             self._buffer.append(data)
             self._advance()
@@ -226,8 +227,6 @@ class Http1Connection(ResponseWriter):
             elif self.exchange is not None and self.exchange.stream is not None:
                 self.exchange.stream.on_deadline(name)
 
-    # Stopping.
-
     def begin_drain(self, idle_seconds: float) -> None:
         """The server stops: this connection ends with the response that runs, or with the next one if that begins within ``idle_seconds``.
 
@@ -258,8 +257,6 @@ class Http1Connection(ResponseWriter):
         if self._state is not _HEAD:
             return self._state
         return "response" if self.exchange is not None else "head" if self._buffer.data else "idle"
-
-    # Reading.
 
     def _advance(self) -> None:
         """Read on in the buffer for as long as there is something to read and nobody in the way."""
@@ -433,6 +430,8 @@ class Http1Connection(ResponseWriter):
             or (total is not None and exchange.started_at - self.made_at > total)
         )
         self._close_after = self._write_head(exchange, data, self._owner, last=last, closing=closing)
+        if self._draining and not last and exchange.content_length is None:
+            exchange.end_soon()
 
     def _cannot_reuse(self, exchange: Exchange, *, last: bool) -> bool:
         """Whether the rest of the request is too much to drain after this response."""

@@ -665,3 +665,18 @@ def test_whatever_happens_in_whatever_order_everything_ends_once(app: App, eager
         assert wire.owner.closes == 1
         assert wire.owner.over == wire.owner.begun
         assert all(call.finished for call in wire.calls)
+
+
+@pytest.mark.parametrize("parser", ["httptools", "h11"])
+@pytest.mark.parametrize(("length", "told"), [(None, True), (10, False)])
+def test_a_response_that_begins_to_stream_while_the_server_stops_is_told(parser: str, length: int | None, told: bool) -> None:
+    wire = Wire(ignore, parser)
+    wire.feed(GET)
+    exchange = wire.connection.exchange
+    assert exchange is not None
+    wire.connection.begin_drain(2)
+    assert not exchange.told_to_end
+    exchange.respond(200, [] if length is None else [(b"content-length", b"%d" % length)])
+    exchange.body(b"first", more=True)
+    # One of known length ends by itself.
+    assert exchange.told_to_end is told
