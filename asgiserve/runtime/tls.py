@@ -55,10 +55,13 @@ class ServerTls:
 
     def _client_chain(self, connection: ssl.SSLObject) -> list[str]:
         """The client's certificates, leaf first; before Python 3.13 only the leaf can be had."""
+        leaf = connection.getpeercert(binary_form=True)
+        if not leaf:
+            # CPython 3.13.0 raises AttributeError for the chain of a client without a certificate.
+            return []
         if hasattr(connection, "get_unverified_chain"):
             return [ssl.DER_cert_to_PEM_cert(der) for der in connection.get_unverified_chain()]
-        leaf = connection.getpeercert(binary_form=True)
-        return [ssl.DER_cert_to_PEM_cert(leaf)] if leaf else []
+        return [ssl.DER_cert_to_PEM_cert(leaf)]
 
 
 def make_tls(config: TlsConfig) -> ServerTls | None:
