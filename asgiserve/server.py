@@ -31,6 +31,7 @@ from asgiserve.runtime.accept import Listener
 from asgiserve.runtime.connection import AsyncioConnection
 from asgiserve.runtime.sockets import bind_all, close_all, describe_socket
 from asgiserve.runtime.tls import make_tls
+from asgiserve.sources import load_env_file
 
 if TYPE_CHECKING:
     import socket
@@ -160,6 +161,9 @@ class Server:
             ApplicationLoadError: it cannot be had.
         """
         if not self._loaded:
+            if self.config.app.env_file:
+                # The command line did it before, for the options in it; a variable that is set stays as it is.
+                load_env_file(self.config.app.env_file)
             self._app = load_application(self._app, app_dir=self.config.app.app_dir, factory=self.config.app.factory)
             self._loaded = True
 

@@ -11,6 +11,7 @@ import pytest
 
 from asgiserve.config import OPTIONS, build_config
 from asgiserve.errors import ConfigError
+from asgiserve.server import Server
 from asgiserve.sources import find_file, from_environment, from_file, gather, load_env_file, merge
 
 if TYPE_CHECKING:
@@ -310,3 +311,14 @@ def test_the_process_environment_is_the_default(here: Path, monkeypatch: pytest.
 
 def test_dotenv_is_what_the_extra_installs() -> None:
     assert hasattr(importlib.import_module("dotenv"), "dotenv_values")
+
+
+def test_a_server_of_a_program_reads_its_env_file_before_the_application_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(load_env_file, "__defaults__", (os.environ,))
+    (tmp_path / ".env").write_text("ASGISERVE_TEST_COLOUR=green\n")
+    (tmp_path / "coloured.py").write_text("import os\ncolour = os.environ['ASGISERVE_TEST_COLOUR']\nasync def app(scope, receive, send): pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "coloured", raising=False)
+    Server("coloured:app", app_dir=str(tmp_path), env_file=str(tmp_path / ".env")).load()
+    assert sys.modules["coloured"].colour == "green"
