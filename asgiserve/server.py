@@ -15,20 +15,20 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from asgiserve.asgi.context import Context
+from asgiserve.asgi.context import Context, log_failure
 from asgiserve.asgi.http import HttpCall
 from asgiserve.asgi.lifespan import Lifespan
 from asgiserve.asgi.proxy import TrustedProxies
 from asgiserve.asgi.websocket import WebSocketCall
 from asgiserve.config import build_config
 from asgiserve.core.parsers import choose_parser
-from asgiserve.errors import ConfigError, LocalProtocolError, StartupError
-from asgiserve.http.date import imf_fixdate
-from asgiserve.http.fields import check_response_fields
+from asgiserve.errors import ConfigError, StartupError
 from asgiserve.importer import as_asgi3, load_application
 from asgiserve.logs import AccessRecord, RateLimiter, log_access
 from asgiserve.runtime.accept import Listener
 from asgiserve.runtime.connection import AsyncioConnection
+from asgiserve.runtime.default_fields import DefaultFields
+from asgiserve.runtime.instrument import describe_connection
 from asgiserve.runtime.sockets import bind_all, close_all, describe_socket
 from asgiserve.runtime.tls import make_tls
 from asgiserve.sources import load_env_file
@@ -36,13 +36,13 @@ from asgiserve.sources import load_env_file
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
-    from collections.abc import Set as AbstractSet
     from types import TracebackType
     from typing import Self
 
     from asgiserve.asgi.context import AsgiApplication
     from asgiserve.config import Config
     from asgiserve.core.exchange import Exchange
+    from asgiserve.runtime.instrument import Instrument, OpenConnection
     from asgiserve.runtime.sockets import Address
 
 __all__ = ["Server"]
@@ -78,6 +78,7 @@ class Server:
         app: the application, or ``"module:attribute"``.
         config: a built configuration, instead of options.
         sockets: bound sockets to listen on, instead of the options for addresses. They are closed with the server.
+        instrument: for tests: is told of everything that happens, and may change what a connection writes.
         options: any option of the command line.
 
     Raises:
@@ -85,11 +86,18 @@ class Server:
     """
 
     def __init__(
-        self, app: AsgiApplication | str, *, config: Config | None = None, sockets: Sequence[socket.socket] | None = None, **options: Any
+        self,
+        app: AsgiApplication | str,
+        *,
+        config: Config | None = None,
+        sockets: Sequence[socket.socket] | None = None,
+        instrument: Instrument | None = None,
+        **options: Any,
     ) -> None:
         if config is not None and options:
             raise ConfigError("give either config or options, not both")
         self.config = build_config(options) if config is None else config
+        self.instrument = instrument
         self._app = app
         self._loaded = False
         self._given_sockets = list(sockets) if sockets is not None else None
@@ -104,7 +112,7 @@ class Server:
             if self.config.proxy.proxy_headers
             else None
         )
-        self._fields = _DefaultFields(self.config)
+        self._fields = DefaultFields(self.config.http)
         self.default_fields = self._fields.all
         self.default_fields_without = self._fields.without
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by start; nothing that reads it runs before
@@ -183,11 +191,18 @@ class Server:
         self._variables = contextvars.copy_context()
         self.load()
         app, version = as_asgi3(self._app, self.config.app.interface)
+        if self.instrument is not None:
+            app = self.instrument.wrap_application(app)
         self._sockets = self._given_sockets if self._given_sockets is not None else bind_all(self.config.bind)
         self._given_sockets = None
         timeouts = self.timeouts
         self._lifespan = Lifespan(
-            app, version, self.config.app.lifespan, startup_timeout=timeouts.timeout_startup, shutdown_timeout=timeouts.timeout_shutdown
+            app,
+            version,
+            self.config.app.lifespan,
+            startup_timeout=timeouts.timeout_startup,
+            shutdown_timeout=timeouts.timeout_shutdown,
+            failed=self._lifespan_failed,
         )
         try:
             await self._lifespan.startup()
@@ -201,6 +216,7 @@ class Server:
                 create_waiter=self.loop.create_future,
                 run_blocking=functools.partial(self.loop.run_in_executor, None),
                 finished=self._call_finished,
+                failed=self._call_failed,
             )
             scheme = "http" if self.tls is None else "https"
             self._addresses = tuple(describe_socket(sock, scheme) for sock in self._sockets)
@@ -274,6 +290,19 @@ class Server:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._shut_down()
+
+    def open_connections(self) -> list[OpenConnection]:
+        """What is open now, for a person: each connection, and each call of the application whose client is gone. Call it on the server's loop."""
+        calls = {id(call.peer): call for call in self._calls if not call.exchange.aborted}
+        found = [describe_connection(connection, calls.get(id(connection))) for connection in self._connections]
+        return found + [describe_connection(call.peer, call) for call in self._calls if call.exchange.aborted]
+
+    def cancel_abandoned(self) -> None:
+        """Cancel the calls whose client is gone, as the end of the graceful period would. Call it on the server's loop."""
+        for call in self._calls:
+            if call.exchange.aborted and call.task is not None:
+                call.cancelled = True
+                call.task.cancel()
 
     # Stopping.
 
@@ -390,12 +419,14 @@ class Server:
     async def _connect(self, connection: AsyncioConnection, sock: socket.socket) -> None:
         """Give the socket to the event loop; on TLS that includes the handshake."""
         tls = self.tls
+        # A protocol by shape, without asyncio's base class.
+        protocol: Any = connection.protocol if self.instrument is None else self.instrument.wrap_protocol(connection)
         try:
             if tls is None:
-                await self.loop.connect_accepted_socket(lambda: connection.protocol, sock)  # type: ignore[type-var]  # a protocol by shape
+                await self.loop.connect_accepted_socket(lambda: protocol, sock)
             else:
                 await self.loop.connect_accepted_socket(
-                    lambda: connection.protocol,  # type: ignore[type-var]  # a protocol by shape
+                    lambda: protocol,
                     sock,
                     ssl=tls.context,
                     ssl_handshake_timeout=self.timeouts.timeout_tls_handshake,
@@ -422,7 +453,10 @@ class Server:
             return
         call = WebSocketCall(self._context, exchange, connection) if exchange.head.upgrade else HttpCall(self._context, exchange, connection)
         self._calls.add(call)
-        call.task = self.loop.create_task(call.run(), context=self._variables.copy())
+        variables = self._variables.copy()
+        if self.instrument is not None:
+            variables.run(self.instrument.exchange_began, connection, exchange)
+        call.task = self.loop.create_task(call.run(), context=variables)
 
     def _call_finished(self, call: HttpCall | WebSocketCall) -> None:
         call.task = None
@@ -430,9 +464,18 @@ class Server:
         if self._stopping:
             self._check_quiet()
 
+    def _call_failed(self, exchange: Exchange, detail: str, error: BaseException | None) -> None:
+        if self.instrument is None or not self.instrument.application_failed(exchange, detail, error):
+            log_failure(exchange, detail, error)
+
+    def _lifespan_failed(self, detail: str, error: BaseException | None) -> bool:
+        return self.instrument is not None and self.instrument.application_failed(None, detail, error)
+
     def exchange_ended(self, connection: AsyncioConnection, exchange: Exchange) -> None:
         """An exchange is over: log it, count it."""
         self._served += 1
+        if self.instrument is not None:
+            self.instrument.exchange_ended(connection, exchange)
         if self._max_requests is not None and self._served >= self._max_requests and self._stop_asked is not None and not self._stop_asked.is_set():
             _logger.info("%d requests were served, the most that are allowed (--limit-max-requests); stopping", self._served)
             self._stop_asked.set()
@@ -461,6 +504,8 @@ class Server:
 
     def request_refused(self, connection: AsyncioConnection, detail: str, status: int) -> None:
         """A request broke a rule: one line, and not too many of them."""
+        if self.instrument is not None:
+            self.instrument.request_refused(connection, detail, status)
         line = self._refusal_limiter.line(f"{connection.peer_name}: refused with {status}: {detail}", self.loop.time())
         if line is not None:
             _refusals.warning("%s", line)
@@ -478,46 +523,6 @@ class Server:
     def trusts(self, host: str) -> bool:
         """Whether the forwarded fields of this peer are believed."""
         return self._proxies is not None and self._proxies.trusts(host)
-
-
-class _DefaultFields:
-    """The lines that every response gets: --header, Server and Date. Encoded once a second."""
-
-    def __init__(self, config: Config) -> None:
-        try:
-            extra = check_response_fields((part.strip().encode("latin-1") for part in field.split(":", 1)) for field in config.http.header)
-        except (LocalProtocolError, UnicodeEncodeError) as error:
-            raise ConfigError(f"--header: {error}") from None
-        self._extra = [(name, name + b": " + value + b"\r\n") for name, value in extra]
-        # uvicorn's precedence: a --header of that name replaces the default.
-        names = {name for name, _ in extra}
-        self._server = config.http.server_header and b"server" not in names
-        self._date = config.http.date_header and b"date" not in names
-        self._second = -1
-        self._date_line = b""
-        self._lines = b""
-
-    def all(self) -> bytes:
-        """All of them."""
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            # RFC 9110 §6.6.1: to the second is all that it says.
-            self._date_line = b"date: " + imf_fixdate(second) + b"\r\n" if self._date else b""
-            self._lines = self.without(frozenset())
-        return self._lines
-
-    def without(self, names: AbstractSet[bytes], /) -> bytes:
-        """Those that the application does not send itself."""
-        if int(time.time()) != self._second:
-            self.all()
-        lines = [line for name, line in self._extra if name not in names]
-        if self._date and b"date" not in names:
-            lines.append(self._date_line)
-        if self._server and b"server" not in names:
-            # RFC 9110 §10.2.4: no needless detail; the version is nobody's business.
-            lines.append(b"server: asgiserve\r\n")
-        return b"".join(lines)
 
 
 def _server_name(address: Address) -> tuple[str, int | None]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from asgiserve.config import Config
 
-__all__ = ["run", "run_config"]
+__all__ = ["loop_factory", "run", "run_config"]
 
 # As long as a server gives the requests that it cancels.
 _TASK_GRACE: Final = 5.0
@@ -59,7 +59,7 @@ def run_config(app: Any, config: Config, *, sockets: Sequence[socket.socket] | N
     logs.configure(config.log)
     server = Server(app, config=config, sockets=sockets)
     # Not asyncio.Runner: it waits without end for tasks that ignore their cancellation, and a process manager would have to kill us.
-    loop = _loop_factory(config.app.loop)()
+    loop = loop_factory(config.app.loop)()
     try:
         loop.run_until_complete(_serve(server))
     finally:
@@ -81,7 +81,12 @@ async def _end_tasks() -> None:
             _logger.error("%d task%s of the application ignored the cancellation and are left behind", len(deaf), "" if len(deaf) == 1 else "s")
 
 
-def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Makes the event loops of the option ``loop``: ``auto``, ``asyncio`` or ``uvloop``.
+
+    Raises:
+        ConfigError: uvloop is asked for and not installed.
+    """
     if name != "asyncio":
         try:
             import uvloop  # noqa: PLC0415 - neither on Windows nor on PyPy

@@ -71,9 +71,22 @@ class Context:
         create_waiter: makes what a coroutine can wait for.
         run_blocking: runs a blocking function in a thread.
         finished: is told when a call of the application is over.
+        failed: is told when a call raised or left its response incomplete; what it does with that is its own. `log_failure` logs.
     """
 
-    __slots__ = ("app", "asgi_version", "create_waiter", "finished", "proxies", "root_path", "root_path_bytes", "run_blocking", "state", "websocket")
+    __slots__ = (
+        "app",
+        "asgi_version",
+        "create_waiter",
+        "failed",
+        "finished",
+        "proxies",
+        "root_path",
+        "root_path_bytes",
+        "run_blocking",
+        "state",
+        "websocket",
+    )
 
     def __init__(
         self,
@@ -87,6 +100,7 @@ class Context:
         create_waiter: Callable[[], Waiter],
         run_blocking: Callable[..., Awaitable[Any]],
         finished: Callable[[Any], None],
+        failed: Callable[[Exchange, str, BaseException | None], None],
     ) -> None:
         self.app = app
         self.asgi_version = asgi_version
@@ -98,6 +112,7 @@ class Context:
         self.create_waiter = create_waiter
         self.run_blocking = run_blocking
         self.finished = finished
+        self.failed = failed
 
 
 def is_disconnect(error: BaseException | None) -> bool:
@@ -113,10 +128,11 @@ def is_disconnect(error: BaseException | None) -> bool:
     return False
 
 
-def log_failure(what: str, error: BaseException) -> None:
-    """Log an exception of the application, once, with its traceback; the frame of ours that called it is left out."""
-    trace = error.__traceback__
-    logger.error("%s: exception in the application", what, exc_info=(type(error), error, trace.tb_next if trace is not None else None))
+def log_failure(exchange: Exchange, detail: str, error: BaseException | None) -> None:
+    """Log a failure of the application, once, an exception with its traceback; the frame of ours that called it is left out."""
+    trace = error.__traceback__ if error is not None else None
+    exc_info = (type(error), error, trace.tb_next if trace is not None else None) if error is not None else None
+    logger.error("%s: %s", describe(exchange), detail, exc_info=exc_info)
 
 
 def describe(exchange: Exchange) -> str:

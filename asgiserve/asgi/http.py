@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from asgiserve.asgi.context import describe, is_disconnect, log_failure, logger
+from asgiserve.asgi.context import is_disconnect
 from asgiserve.asgi.files import send_file, send_path
 from asgiserve.asgi.messages import HTTP_SEND, HTTP_TYPES, as_bytes, message_type, refuse_order
 from asgiserve.asgi.scope import http_scope
@@ -61,10 +61,8 @@ class HttpCall:
             exchange.cut("shutdown")
             return
         # S49: an application that returns without a response gets 500; within one, the connection is cut so that the client can tell.
-        if exchange.head_sent:
-            logger.error("%s: the application returned before its response was complete", describe(exchange))
-        else:
-            logger.error("%s: the application returned without a response", describe(exchange))
+        what = "before its response was complete" if exchange.head_sent else "without a response"
+        self.context.failed(exchange, f"the application returned {what}", None)
         exchange.fail()
 
     def _failed(self, error: BaseException) -> None:
@@ -74,7 +72,7 @@ class HttpCall:
             exchange.fail(503)
             return
         if not (exchange.aborted and is_disconnect(error)):
-            log_failure(describe(exchange), error)
+            self.context.failed(exchange, "exception in the application", error)
         exchange.fail()
 
     async def receive(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from asgiserve.asgi.messages import message_type
 from asgiserve.errors import LifespanError, LocalProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asgiserve.asgi.context import AsgiApplication
 
 __all__ = ["Lifespan"]
@@ -33,14 +35,25 @@ class Lifespan:
         mode: ``auto`` goes on where the application raises before it answered; ``on`` does not; ``off`` does nothing at all.
         startup_timeout: seconds, or None.
         shutdown_timeout: seconds, or None.
+        failed: is told what went wrong after a complete start-up, and says whether that is taken care of; else it is logged.
     """
 
-    def __init__(self, app: AsgiApplication, asgi_version: str, mode: str, *, startup_timeout: float | None, shutdown_timeout: float | None) -> None:
+    def __init__(
+        self,
+        app: AsgiApplication,
+        asgi_version: str,
+        mode: str,
+        *,
+        startup_timeout: float | None,
+        shutdown_timeout: float | None,
+        failed: Callable[[str, BaseException | None], bool] = lambda _detail, _error: False,
+    ) -> None:
         self._app = app
         self._asgi_version = asgi_version
         self._mode = mode
         self._startup_timeout = startup_timeout
         self._shutdown_timeout = shutdown_timeout
+        self._tell_failed = failed
         self._events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self._started: asyncio.Event = asyncio.Event()
         self._stopped: asyncio.Event = asyncio.Event()
@@ -106,12 +119,16 @@ class Lifespan:
                 # It has answered; whatever it does after that may still finish.
                 await self._over.wait()
         except TimeoutError:
-            logger.error("the application did not complete its shutdown within %g seconds (--timeout-shutdown)", self._shutdown_timeout)
+            self._report(f"the application did not complete its shutdown within {self._shutdown_timeout:g} seconds (--timeout-shutdown)")
         finally:
             await self._abandon()
         answer = self._shutdown_answer
         if answer is not None and answer["type"] == "lifespan.shutdown.failed":
-            logger.error("the application's shutdown failed: %s", answer.get("message") or "no reason given")
+            self._report(f"the application's shutdown failed: {answer.get('message') or 'no reason given'}")
+
+    def _report(self, detail: str) -> None:
+        if not self._tell_failed(detail, None):
+            logger.error("%s", detail)
 
     async def _abandon(self) -> None:
         """End the task, whatever it does."""
@@ -144,7 +161,8 @@ class Lifespan:
         trace = error.__traceback__
         shown = (type(error), error, trace.tb_next if trace is not None else None)
         if answer is not None:
-            logger.error("exception in the application's lifespan", exc_info=shown)
+            if not self._tell_failed("exception in the application's lifespan", error):
+                logger.error("exception in the application's lifespan", exc_info=shown)
         elif self._mode == "on":
             logger.error("exception in the application's start-up", exc_info=shown)
         else:

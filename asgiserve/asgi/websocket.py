@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from asgiserve.asgi.context import describe, is_disconnect, log_failure, logger
+from asgiserve.asgi.context import is_disconnect
 from asgiserve.asgi.http import wait_writable
 from asgiserve.asgi.messages import ACCEPTED, CLOSED, CONNECTING, DENYING, WEBSOCKET_SEND, WEBSOCKET_TYPES, as_bytes, message_type, refuse_order
 from asgiserve.asgi.scope import websocket_scope
@@ -64,15 +64,15 @@ class WebSocketCall:
     def _returned(self) -> None:
         if self._state is CONNECTING and not self.exchange.aborted:
             # S58
-            logger.error("%s: the application returned before it accepted or closed the WebSocket", describe(self.exchange))
+            self.context.failed(self.exchange, "the application returned before it accepted or closed the WebSocket", None)
         elif self._state is DENYING and not self.exchange.aborted:
-            logger.error("%s: the application returned before its response was complete", describe(self.exchange))
+            self.context.failed(self.exchange, "the application returned before its response was complete", None)
         self._end()
 
     def _failed(self, error: BaseException) -> None:
         gone = self.exchange.aborted or self._state is CLOSED or (self._stream is not None and self._stream.disconnect is not None)
         if not self.cancelled and not (gone and is_disconnect(error)):
-            log_failure(describe(self.exchange), error)
+            self.context.failed(self.exchange, "exception in the application", error)
         self._end()
 
     def _end(self) -> None:

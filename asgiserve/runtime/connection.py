@@ -156,7 +156,9 @@ class AsyncioConnection:
     @property
     def can_sendfile(self) -> bool:
         """Whether the system can copy a file to the socket: not through TLS."""
-        return hasattr(os, "sendfile") and self._host.tls is None
+        transport = self.transport
+        # An instrument's transport may want to see every byte.
+        return hasattr(os, "sendfile") and self._host.tls is None and transport is not None and transport.get_extra_info("sendfile", default=True)
 
     async def sendfile(self, file: int, offset: int, count: int) -> int:
         """Send ``count`` bytes of the file descriptor ``file`` from ``offset`` on, behind what was written.

@@ -124,4 +124,5 @@ def make_context(
         create_waiter=_never,
         run_blocking=_never,
         finished=_never,
+        failed=_never,
     )

@@ -10,7 +10,7 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from asgiserve.asgi.context import Context
+from asgiserve.asgi.context import Context, log_failure
 from asgiserve.asgi.http import HttpCall
 from asgiserve.asgi.websocket import WebSocketCall
 from asgiserve.config import Limits, Timeouts, WebSocketConfig
@@ -149,6 +149,7 @@ class Offline:
             create_waiter=self.loop.create_future,
             run_blocking=functools.partial(self.loop.run_in_executor, None),
             finished=self._finished,
+            failed=log_failure,
         )
         self.client: tuple[str, int] | None = ("192.0.2.1", 50000)
         self.server: tuple[str, int | None] | None = ("192.0.2.9", 80)
