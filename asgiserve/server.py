@@ -135,6 +135,7 @@ class Server:
         self._stopped = False
         self._drain_began = False
         self._held = False
+        self._paused = False
         self._served = 0
         self._access_log = self.config.log.access_log
         self._access_log_failed = False
@@ -151,6 +152,11 @@ class Server:
     def started(self) -> bool:
         """Whether the server accepts connections."""
         return self._started and not self._stopping
+
+    @property
+    def app(self) -> Any:
+        """The application: as it was given, and once it is loaded (`load`, `start`) the object itself."""
+        return self._app
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -189,8 +195,13 @@ class Server:
         self._forced = asyncio.Event()
         # What was set before the server started is there for every request; what one request sets is gone with it.
         self._variables = contextvars.copy_context()
-        self.load()
-        app, version = as_asgi3(self._app, self.config.app.interface)
+        try:
+            self.load()
+            app, version = as_asgi3(self._app, self.config.app.interface)
+        except BaseException:
+            self._stopped = True
+            close_all(self._given_sockets or [])
+            raise
         if self.instrument is not None:
             app = self.instrument.wrap_application(app)
         self._sockets = self._given_sockets if self._given_sockets is not None else bind_all(self.config.bind)
@@ -231,11 +242,12 @@ class Server:
             raise
         self._started = True
 
-    async def serve(self, *, on_started: Callable[[Server], None] | None = None) -> None:
+    async def serve(self, *, on_started: Callable[[Server], None] | None = None, on_stopping: Callable[[Server], None] | None = None) -> None:
         """Start if that was not done, serve until `stop` is called, then finish what runs and shut the application down.
 
         Args:
             on_started: is called with the server when it accepts.
+            on_stopping: is called with the server when it begins to stop, before anything of it ends.
 
         Raises:
             StartupError: as `start`.
@@ -259,7 +271,11 @@ class Server:
                 on_started(self)
             await self._stop_asked.wait()
         finally:
-            await self._shut_down()
+            try:
+                if on_stopping is not None:
+                    on_stopping(self)
+            finally:
+                await self._shut_down()
 
     def stop(self, *, force: bool = False) -> None:
         """Ask the server to stop; returns at once, from any thread. `serve` returns when it has.
@@ -297,12 +313,36 @@ class Server:
         found = [describe_connection(connection, calls.get(id(connection))) for connection in self._connections]
         return found + [describe_connection(call.peer, call) for call in self._calls if call.exchange.aborted]
 
-    def cancel_abandoned(self) -> None:
-        """Cancel the calls whose client is gone, as the end of the graceful period would. Call it on the server's loop."""
-        for call in self._calls:
-            if call.exchange.aborted and call.task is not None:
-                call.cancelled = True
-                call.task.cancel()
+    async def cancel_abandoned(self, grace: float) -> None:
+        """Cancel the calls whose client has gone or will send no more, where they do not end by themselves within ``grace`` seconds.
+
+        For the end of a test, where nobody half-closes and waits. A call is cancelled as at the end of the graceful period: nothing is logged.
+        """
+        abandoned = {call.task: call for call in self._calls if call.task is not None and (call.exchange.aborted or _is_half_closed(call.peer))}
+        if abandoned:
+            _, going = await asyncio.wait(abandoned, timeout=grace)
+            for task in going:
+                abandoned[task].cancelled = True
+                task.cancel()
+
+    def pause_accepting(self) -> tuple[socket.socket, ...]:
+        """Serve who is connected, and accept nobody else until `resume_accepting`. Call it on the server's loop.
+
+        Returns:
+            the listening sockets, which nobody watches until then.
+        """
+        self._paused = True
+        for listener in self._listeners:
+            listener.accept_waiting()
+            listener.hold()
+        return tuple(self._sockets)
+
+    def resume_accepting(self) -> None:
+        """The opposite of `pause_accepting`. Call it on the server's loop."""
+        self._paused = False
+        if not self._held:
+            for listener in self._listeners:
+                listener.release()
 
     # Stopping.
 
@@ -515,14 +555,19 @@ class Server:
         self._connections.discard(connection)
         if self._held and len(self._connections) < self._max_connections:
             self._held = False
-            for listener in self._listeners:
-                listener.release()
+            if not self._paused:
+                self.resume_accepting()
         if self._stopping:
             self._check_quiet()
 
     def trusts(self, host: str) -> bool:
         """Whether the forwarded fields of this peer are believed."""
         return self._proxies is not None and self._proxies.trusts(host)
+
+
+def _is_half_closed(connection: Any) -> bool:
+    half_closed: bool = connection.protocol.half_closed
+    return half_closed
 
 
 def _server_name(address: Address) -> tuple[str, int | None]:

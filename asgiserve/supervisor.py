@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any, Final
 from asgiserve import logs
 from asgiserve.config import build_config
 from asgiserve.errors import ConfigError
+from asgiserve.notify import Notifier
 from asgiserve.server import Server
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from asgiserve.config import Config
 
-__all__ = ["loop_factory", "run", "run_config"]
+__all__ = ["loop_factory", "run", "run_config", "run_loop"]
 
 # As long as a server gives the requests that it cancels.
 _TASK_GRACE: Final = 5.0
@@ -37,7 +38,8 @@ _logger = logging.getLogger("asgiserve.server")
 def run(app: Any, *, sockets: Sequence[socket.socket] | None = None, **options: Any) -> None:
     """Serve ``app`` until a signal stops the process: `asgiserve.run("module:app", port=8000)`.
 
-    Logging is configured, an event loop is made, SIGINT and SIGTERM stop the server in order and a second one at once.
+    Logging is configured, an event loop is made, SIGINT and SIGTERM stop the server in order and a second one at once. Where NOTIFY_SOCKET is set
+    the process manager is told when the server accepts and when it begins to stop (sd_notify); the variable is removed from the environment.
 
     Args:
         app: the application, or ``"module:attribute"``.
@@ -57,11 +59,27 @@ def run_config(app: Any, config: Config, *, sockets: Sequence[socket.socket] | N
         StartupError: as `run`.
     """
     logs.configure(config.log)
+    # Before the application is imported, which may start processes of its own.
+    notifier = Notifier.from_environment()
     server = Server(app, config=config, sockets=sockets)
-    # Not asyncio.Runner: it waits without end for tasks that ignore their cancellation, and a process manager would have to kill us.
-    loop = loop_factory(config.app.loop)()
+    run_loop(_serve(server, notifier), config.app.loop)
+
+
+def run_loop(main: Coroutine[Any, Any, None], loop_name: str) -> None:
+    """Run ``main`` on a new event loop of the kind ``loop_name``, in this thread, and end what it leaves on that loop.
+
+    Not `asyncio.Runner`: that waits without end for tasks that ignore their cancellation, and a process manager would have to kill us.
+
+    Raises:
+        ConfigError: as `loop_factory`. And whatever ``main`` raises.
+    """
     try:
-        loop.run_until_complete(_serve(server))
+        loop = loop_factory(loop_name)()
+    except BaseException:
+        main.close()
+        raise
+    try:
+        loop.run_until_complete(main)
     finally:
         try:
             loop.run_until_complete(_end_tasks())
@@ -101,11 +119,15 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-async def _serve(server: Server) -> None:
+async def _serve(server: Server, notifier: Notifier) -> None:
+    def started(server: Server) -> None:
+        _announce(server)
+        notifier.ready(server.addresses)
+
     _load(server)
     restore = _install_signals(server)
     try:
-        await server.serve(on_started=_announce)
+        await server.serve(on_started=started, on_stopping=lambda _: notifier.stopping())
     finally:
         restore()
     _logger.info("stopped")

@@ -60,7 +60,6 @@ class Http1Connection(ResponseWriter):
         "_discarding",
         "_drain_idle",
         "_draining",
-        "_eof",
         "_flush_scheduled",
         "_head_began",
         "_heads",
@@ -71,6 +70,7 @@ class Http1Connection(ResponseWriter):
         "_timeouts",
         "_write_size",
         "exchange",
+        "half_closed",
         "made_at",
         "request_count",
     )
@@ -88,7 +88,7 @@ class Http1Connection(ResponseWriter):
         self._body: BodyReader | None = None
         self._reading_paused = False
         self._discarding = -1
-        self._eof = False
+        self.half_closed = False
         self._close_after = False
         self._draining = False
         self._drain_idle = 0.0
@@ -161,11 +161,11 @@ class Http1Connection(ResponseWriter):
             # What is complete is answered, unless it is a handshake: half closed, the peer cannot close a WebSocket in order (RFC 6455 §7.1.2).
             running = exchange is not None and exchange.response_state is not DONE and not exchange.head.upgrade
             if running or (exchange is None and self.write_gate.shut and self._buffer.data):
-                self._eof = True
+                self.half_closed = True
                 return True
         # Between requests it is the end, and so it is inside of a head. TLS cannot be half closed.
         if exchange is not None and exchange.response_state is not DONE and not exchange.aborted:
-            self._eof = True
+            self.half_closed = True
             answered = exchange.head_sent
             # RFC 9112 §8: where the body is incomplete, so is the request.
             exchange.abort("incomplete request" if state is _BODY else "aborted")
@@ -187,7 +187,7 @@ class Http1Connection(ResponseWriter):
             # Nothing is written any more, so that nothing would shut the gate again: what is left must be taken as well.
             self._watch_writing()
         self.write_gate.open()
-        if self.exchange is None and self._state is _HEAD and (self._buffer.data or self._eof):
+        if self.exchange is None and self._state is _HEAD and (self._buffer.data or self.half_closed):
             self._next()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature; what the error was changes nothing
@@ -287,7 +287,7 @@ class Http1Connection(ResponseWriter):
                 return False
             head = buffer.take() if buffer.data else b""
             if not head:
-                if self._eof:
+                if self.half_closed:
                     self._finish()
                 elif buffer.data and not self._head_began:
                     self._head_began = True
@@ -450,7 +450,7 @@ class Http1Connection(ResponseWriter):
             stream.close_for_shutdown()
         if self._buffer.data:
             stream.receive(self._buffer.take_all())
-        if self._eof:
+        if self.half_closed:
             stream.receive_eof()
 
     def response_ended(self, exchange: Exchange) -> None:
@@ -473,7 +473,7 @@ class Http1Connection(ResponseWriter):
         """Ready for the next request."""
         self.exchange = None
         self._resume_reading()
-        if self._buffer.data or self._eof:
+        if self._buffer.data or self.half_closed:
             self._advance()
         if self._is_idle():
             self._wait_idle()
@@ -556,7 +556,7 @@ class Http1Connection(ResponseWriter):
             return
         self._buffer.clear()
         self._deadlines.clear_all()
-        if self._eof:
+        if self.half_closed:
             self._finish()
             return
         self._state = _LINGER

@@ -79,6 +79,11 @@ class Listener:
             os.close(self._reserve)
             self._reserve = -1
 
+    def accept_waiting(self) -> None:
+        """Accept who is connected already, without waiting for the loop to say so."""
+        if self._watching:
+            self._accept()
+
     def hold(self) -> None:
         """Accept nothing until `release`: there are enough connections."""
         self._held = True

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import select
 import socket
 import struct
 import time
@@ -151,7 +152,11 @@ class AsyncioConnection:
     @property
     def gone(self) -> bool:
         """Whether the transport is closed or about to be: a failed write says so at once, ``connection_lost`` a turn later."""
-        return self.transport is None or self.transport.is_closing()
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return True
+        # asyncio's TLS transport does not say that the one below it has failed, and swallows what is written (CPython 3.11 to 3.13).
+        return self.tls is not None and _hung_up(transport.get_extra_info("socket"))
 
     @property
     def can_sendfile(self) -> bool:
@@ -228,3 +233,13 @@ class AsyncioConnection:
         finally:
             if not transport.is_closing():
                 transport.set_write_buffer_limits(high=high, low=low)
+
+
+def _hung_up(sock: Any) -> bool:
+    """Whether the system knows that the peer of ``sock`` has gone: not that it only sends no more."""
+    if sock is None or sock.fileno() < 0:
+        return True
+    poll = select.poll()
+    # Errors and the end of both directions are told unasked.
+    poll.register(sock.fileno(), 0)
+    return bool(poll.poll(0))
