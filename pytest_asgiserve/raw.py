@@ -1,4 +1,4 @@
-"""A strict HTTP/1.1 client over one socket, for looking at what a server really sends.
+"""A strict HTTP/1.1 client over one socket, for looking at what a server really sends, and for sending what no client library would.
 
 The law of this module: nothing is forgiven. A response is parsed by the grammar of RFC 9112 and by nothing else, its framing is verified to the last
 byte, and what does not fit raises `FramingError`. None of the parsers that the server uses is used here. Every wait ends: by data, by the end of the
@@ -10,16 +10,15 @@ from __future__ import annotations
 import re
 import socket
 import struct
+import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     import ssl
     from types import TracebackType
 
-__all__ = ["FramingError", "RawClient", "Response", "Truncated"]
-
-TIMEOUT = 10.0
+__all__ = ["FramingError", "RawConnection", "RawResponse", "Truncated"]
 
 # RFC 9112 §4: status-line = HTTP-version SP status-code SP [ reason-phrase ]
 _status_line = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9]{2}) ([\t \x21-\x7e]*)\r\n").fullmatch
@@ -27,17 +26,35 @@ _status_line = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9]{2}) ([\t \x21-\x7e]*)\r\
 _field_line = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ((?:[\x21-\x7e\x80-\xff](?:[\t \x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)\r\n"
 ).fullmatch
+# RFC 9112 §7.1, without the chunk extensions that no server here sends; 16 digits are 64 bits.
 _chunk_line = re.compile(rb"([0-9a-f]{1,16})\r\n").fullmatch
 _digits = re.compile(rb"[0-9]+").fullmatch
-_MAX_LINE = 65536
+
+_MAX_LINE: Final = 65536
+"""Bytes of a line after which no end of it is waited for."""
+_READ_SIZE: Final = 262144
+"""Bytes asked of the socket at once."""
+
+# Status codes that change what follows the head (RFC 9110 §15).
+_SWITCHING_PROTOCOLS: Final = 101
+_FIRST_FINAL: Final = 200
+_NO_CONTENT: Final = 204
+_NOT_MODIFIED: Final = 304
 
 
 class FramingError(AssertionError):
-    """The server sent something that is no HTTP/1.1 response."""
+    """The server sent something that is no HTTP/1.1 response (RFC 9112), or something where nothing was due.
+
+    It is an `AssertionError`: in a test that reads a response, a response that is none is a failed assertion.
+    """
 
 
 class Truncated(FramingError):  # noqa: N818 - what happened, as in ConnectionReset
-    """The connection ended inside of a response; ``received`` is what came of its body."""
+    """The connection ended inside of a response.
+
+    Attributes:
+        received: what came of the body.
+    """
 
     def __init__(self, what: str, received: bytes = b"") -> None:
         super().__init__(what)
@@ -45,8 +62,20 @@ class Truncated(FramingError):  # noqa: N818 - what happened, as in ConnectionRe
 
 
 @dataclass
-class Response:
-    """One response. ``framing`` is ``none``, ``length``, ``chunked`` or ``close``."""
+class RawResponse:
+    """One response, as bytes.
+
+    Attributes:
+        version: ``b"HTTP/1.1"`` or ``b"HTTP/1.0"``.
+        status: the status code.
+        reason: the reason phrase, empty where there is none.
+        fields: names in lower case and values, in the order they came in; a name that came twice is there twice.
+        body: the content, without the framing of the chunks.
+        trailers: the fields behind a chunked body.
+        informational: the 1xx responses that came before it.
+        framing: how the end of the body is known (RFC 9112 §6.3): ``none``, ``length``, ``chunked`` or ``close``.
+        chunks: the data of each chunk of a chunked body.
+    """
 
     version: bytes
     status: int
@@ -54,16 +83,20 @@ class Response:
     fields: list[tuple[bytes, bytes]]
     body: bytes = b""
     trailers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    informational: list[Response] = field(default_factory=list)
+    informational: list[RawResponse] = field(default_factory=list)
     framing: str = "none"
     chunks: list[bytes] = field(default_factory=list)
 
     def all(self, name: bytes) -> list[bytes]:
-        """Every value of the field, in order."""
+        """Every value of the field ``name`` (lower case), in order."""
         return [value for key, value in self.fields if key == name]
 
     def one(self, name: bytes) -> bytes | None:
-        """The value of a field that must not be there twice; None where it is not there."""
+        """The value of the field ``name`` (lower case); None where it is not there.
+
+        Raises:
+            FramingError: it is there more than once.
+        """
         values = self.all(name)
         if len(values) > 1:
             raise FramingError(f"{name!r} is there {len(values)} times: {values!r}")
@@ -76,36 +109,53 @@ class Response:
         return b"close" in options or self.framing == "close"
 
 
-class RawClient:
-    """One connection.
+class RawConnection:
+    """One connection to a server, over which any bytes can be sent. A context manager that closes it.
+
+    Every wait is bounded by ``timeout``: what does not come in time raises `TimeoutError`. A connection that the server resets raises
+    `ConnectionResetError`, and sending on one that it closed `BrokenPipeError`.
 
     Args:
         target: host and port, or the path of a UNIX socket.
         timeout: of each single wait, in seconds.
-        tls: makes it a TLS connection.
-        receive_buffer: SO_RCVBUF, for readers that are to be slow.
+        tls: makes it a TLS connection. Its end without a close_notify raises `ssl.SSLEOFError`: whoever cuts the line could have made that end.
+        server_hostname: the name that the server's certificate is to have.
+        receive_buffer: SO_RCVBUF in bytes, for readers that are to be slow.
+        host: the Host field of `get`, `post` and `pipeline`; without it, what a browser would send to ``target``.
+
+    Raises:
+        OSError: the connection could not be made; `ssl.SSLError` where TLS failed.
+
+    Attributes:
+        sock: the socket.
+        host: the Host field.
     """
 
     def __init__(
         self,
         target: tuple[str, int] | str,
         *,
-        timeout: float = TIMEOUT,
+        timeout: float = 10.0,
         tls: ssl.SSLContext | None = None,
         server_hostname: str = "localhost",
         receive_buffer: int | None = None,
+        host: str | None = None,
     ) -> None:
         family = socket.AF_UNIX if isinstance(target, str) else socket.AF_INET6 if ":" in target[0] else socket.AF_INET
         self.sock: socket.socket = socket.socket(family, socket.SOCK_STREAM)
+        self.host = _authority(target, server_hostname) if host is None else host
         self._buffer = bytearray()
         self._ended = False
+        self._encrypted = tls is not None
         try:
+            if family != socket.AF_UNIX:
+                # Every send leaves as a segment of its own; else the kernel would gather what is sent slowly.
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if receive_buffer is not None:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             self.sock.settimeout(timeout)
             self.sock.connect(target)
             if tls is not None:
-                # An end without a close_notify is no end: whoever cuts the line could have made it.
                 self.sock = tls.wrap_socket(self.sock, server_hostname=server_hostname, suppress_ragged_eofs=False)
         except BaseException:
             self.sock.close()
@@ -120,34 +170,62 @@ class RawClient:
     # Sending.
 
     def send(self, data: bytes) -> None:
-        """Send all of ``data``."""
+        """Send all of ``data``, whatever it is.
+
+        Raises:
+            TimeoutError: the server did not take it in time.
+            BrokenPipeError: the server has closed the connection.
+            ConnectionResetError: the server has reset it.
+        """
         self.sock.sendall(data)
+
+    def send_slowly(self, data: bytes, delay: float = 0.01, size: int = 1) -> None:
+        """Send ``size`` bytes of ``data`` at a time, with ``delay`` seconds between.
+
+        Raises:
+            ValueError: ``size`` is below 1, or ``delay`` below 0.
+            TimeoutError: the server did not take a piece in time.
+            BrokenPipeError: the server has closed the connection.
+            ConnectionResetError: the server has reset it.
+        """
+        if size < 1 or delay < 0:
+            raise ValueError(f"size must be 1 or more, and delay 0 or more: size={size!r}, delay={delay!r}")
+        for start in range(0, len(data), size):
+            if start:
+                time.sleep(delay)
+            self.send(data[start : start + size])
 
     def get(self, path: str = "/", *fields: str, method: str = "GET", version: str = "1.1") -> None:
         """Send a request without a body; ``fields`` are whole lines without their ends."""
-        lines = [f"{method} {path} HTTP/{version}", "Host: test.example", *fields, "", ""]
+        lines = [f"{method} {path} HTTP/{version}", f"Host: {self.host}", *fields, "", ""]
         self.send("\r\n".join(lines).encode("latin-1"))
 
     def pipeline(self, *paths: str, fields: str = "") -> None:
         """Send a GET for each of ``paths`` in one write; ``fields`` are whole lines with their ends."""
-        self.send("".join(f"GET {path} HTTP/1.1\r\nHost: test.example\r\n{fields}\r\n" for path in paths).encode("latin-1"))
+        self.send("".join(f"GET {path} HTTP/1.1\r\nHost: {self.host}\r\n{fields}\r\n" for path in paths).encode("latin-1"))
 
     def post(self, path: str, body: bytes, *fields: str) -> None:
-        """Send a request with a body of known length."""
-        lines = [f"POST {path} HTTP/1.1", "Host: test.example", f"Content-Length: {len(body)}", *fields, "", ""]
+        """Send a request with a body of known length; ``fields`` are whole lines without their ends."""
+        lines = [f"POST {path} HTTP/1.1", f"Host: {self.host}", f"Content-Length: {len(body)}", *fields, "", ""]
         self.send("\r\n".join(lines).encode("latin-1") + body)
 
     def half_close(self) -> None:
-        """Send FIN, and go on reading."""
+        """Send FIN, and go on reading.
+
+        Raises:
+            ValueError: the connection is encrypted; Python's TLS has no half-closed connection.
+        """
+        if self._encrypted:
+            raise ValueError("an encrypted connection cannot be half-closed")
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """Go away with a RST."""
+        """Go away with a RST; on a UNIX socket, which knows none, with whatever the system sends."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
     def close(self) -> None:
-        """Close; what is unread makes it a RST, as the system does."""
+        """Close; what is unread makes it a RST, as the system does. Idempotent."""
         self.sock.close()
 
     # Receiving.
@@ -156,7 +234,7 @@ class RawClient:
         """Read something; False at the end of the connection."""
         if self._ended:
             return False
-        data = self.sock.recv(262144)
+        data = self.sock.recv(_READ_SIZE)
         if not data:
             self._ended = True
             return False
@@ -177,7 +255,11 @@ class RawClient:
         return line
 
     def read_exactly(self, size: int) -> bytes:
-        """The next ``size`` bytes, whatever they are."""
+        """The next ``size`` bytes, whatever they are.
+
+        Raises:
+            Truncated: the connection ended before them.
+        """
         while len(self._buffer) < size:
             if not self._fill():
                 received = bytes(self._buffer)
@@ -196,13 +278,17 @@ class RawClient:
         return data
 
     def expect_eof(self) -> None:
-        """The connection ends here, in order, with nothing before it."""
+        """Wait for the end of the connection, which must come here, in order, with nothing before it.
+
+        Raises:
+            FramingError: bytes came before it.
+        """
         rest = self.read_until_eof()
         if rest:
             raise FramingError(f"bytes after the response: {rest[:200]!r}")
 
     def expect_closed(self) -> bytes:
-        """The connection ends, in order or by a RST; what came before that."""
+        """Wait for the end of the connection, in order or by a RST; what came before that."""
         try:
             return self.read_until_eof()
         except ConnectionResetError:
@@ -211,18 +297,22 @@ class RawClient:
             return data
 
     def expect_silence(self, seconds: float) -> None:
-        """Nothing comes for ``seconds``, and the connection stays open."""
+        """Wait for ``seconds``, in which nothing must come and the connection must stay open.
+
+        Raises:
+            FramingError: something came, or the connection ended.
+        """
         if self._buffer:
             raise FramingError(f"unexpected bytes: {bytes(self._buffer[:200])!r}")
         before = self.sock.gettimeout()
         self.sock.settimeout(seconds)
         try:
-            data = self.sock.recv(4096)
+            data = self.sock.recv(_READ_SIZE)
         except TimeoutError:
             return
         finally:
             self.sock.settimeout(before)
-        raise FramingError(f"expected silence, got {data[:200]!r}")
+        raise FramingError(f"expected silence, got {data[:200]!r}" if data else "expected silence, but the connection ended")
 
     def _fields(self) -> list[tuple[bytes, bytes]]:
         fields = []
@@ -233,18 +323,28 @@ class RawClient:
             fields.append((match[1].lower(), match[2]))
         return fields
 
-    def read_head(self, method: str = "GET") -> Response:
-        """The next head, informational ones too; its body is left unread and ``framing`` says how to read it."""
+    def read_head(self, method: str = "GET") -> RawResponse:
+        """The next head, informational ones too; its body is left unread and ``framing`` says how to read it.
+
+        Raises:
+            FramingError: it breaks the grammar.
+            Truncated: the connection ended inside of it.
+        """
         line = self._line()
         match = _status_line(line)
         if match is None:
             raise FramingError(f"no status line: {line!r}")
-        response = Response(match[1], int(match[2]), match[3], self._fields())
+        response = RawResponse(match[1], int(match[2]), match[3], self._fields())
         response.framing = _framing(response, method)
         return response
 
     def read_chunk(self) -> bytes:
-        """The data of the next chunk of a chunked body; empty for the last one, whose trailers are left unread."""
+        """The data of the next chunk of a chunked body; empty for the last one, whose trailers are left unread.
+
+        Raises:
+            FramingError: it breaks the grammar.
+            Truncated: the connection ended inside of it.
+        """
         line = self._line()
         match = _chunk_line(line)
         if match is None:
@@ -255,7 +355,7 @@ class RawClient:
             raise FramingError("chunk data is not followed by CRLF")
         return data
 
-    def read_response(self, method: str = "GET") -> Response:
+    def read_response(self, method: str = "GET") -> RawResponse:
         """One whole final response to ``method``, with the informational ones before it.
 
         Raises:
@@ -265,17 +365,23 @@ class RawClient:
         """
         informational = []
         response = self.read_head(method)
-        while response.status < 200:
+        while response.status < _FIRST_FINAL:
             informational.append(response)
-            if response.status == 101:
+            if response.status == _SWITCHING_PROTOCOLS:
                 break
             response = self.read_head(method)
         response.informational = informational
         self.read_body(response)
         return response
 
-    def read_body(self, response: Response) -> None:
-        """Read the body of a response whose head was read, into it."""
+    def read_body(self, response: RawResponse) -> None:
+        """Read the body of a response whose head was read, into it.
+
+        Raises:
+            FramingError: it breaks the grammar.
+            Truncated: the connection ended inside of it, in order.
+            ConnectionResetError: the connection was reset inside of it.
+        """
         if response.framing == "length":
             response.body = self.read_exactly(int(response.one(b"content-length") or b"0"))
         elif response.framing == "close":
@@ -289,13 +395,21 @@ class RawClient:
                 raise Truncated(f"the last chunk is missing: {error}", b"".join(response.chunks)) from None
             response.body = b"".join(response.chunks)
 
-    def exchange(self, path: str = "/", *fields: str, method: str = "GET") -> Response:
-        """Send a request without a body, and read its response."""
+    def exchange(self, path: str = "/", *fields: str, method: str = "GET") -> RawResponse:
+        """Send a request without a body, and read its response; the arguments are those of `get`, the errors those of `read_response`."""
         self.get(path, *fields, method=method)
         return self.read_response(method)
 
 
-def _framing(response: Response, method: str) -> str:
+def _authority(target: tuple[str, int] | str, server_hostname: str) -> str:
+    """The Host field for ``target`` (RFC 9110 §7.2); a UNIX socket has none of its own."""
+    if isinstance(target, str):
+        return server_hostname
+    host, port = target[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _framing(response: RawResponse, method: str) -> str:
     """How the body of a response is framed (RFC 9112 §6.3), where the head is consistent."""
     length = response.one(b"content-length")
     coding = response.one(b"transfer-encoding")
@@ -306,19 +420,13 @@ def _framing(response: Response, method: str) -> str:
         raise FramingError(f"transfer-encoding is not chunked: {coding!r}")
     if length is not None and coding is not None:
         raise FramingError("both content-length and transfer-encoding")
-    if status < 200 or status == 204:
+    if status < _FIRST_FINAL or status == _NO_CONTENT:
         # RFC 9110 §8.6, RFC 9112 §6.1: neither of the two with 1xx or 204.
         if length is not None or coding is not None:
             raise FramingError(f"{status} with content-length or transfer-encoding")
         return "none"
-    if method == "HEAD" or status == 304:
+    if method == "HEAD" or status == _NOT_MODIFIED:
         return "none"
     if coding is not None:
         return "chunked"
     return "close" if length is None else "length"
-
-
-def recv_size(client: RawClient) -> int:
-    """The size of the client's receive buffer, as the system made it."""
-    value: Any = client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-    return int(value)

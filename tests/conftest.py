@@ -6,6 +6,9 @@ import os
 
 from hypothesis import settings
 
+# Runs pytest inside of a test, for the tests of our own plugin. It must be named here, beside the root.
+pytest_plugins = ["pytester"]
+
 # No deadline: an example's time says more about the machine than about the code. In CI the same examples each time, so that a failure
 # there is the change's; at home new ones, so that somebody finds the next.
 settings.register_profile("home", deadline=None)

@@ -27,16 +27,17 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
         "logs": "errors config",
         "importer": "errors config",
         "sources": "errors config absent",
+        "notify": "errors",
         # The layers, from left to right.
         "http": "errors config",
         "core": "errors config http",
         "asgi": "errors config http core",
         "runtime": "errors config logs http core asgi",
         "server": "errors config logs importer sources http core asgi runtime",
-        "supervisor": "errors config logs importer sources http core asgi runtime server",
-        "cli": "errors absent config logs importer sources http core asgi runtime server supervisor",
+        "supervisor": "errors config logs importer sources notify http core asgi runtime server",
+        "cli": "errors absent config logs importer sources notify http core asgi runtime server supervisor",
         # The doors: the package itself and `python -m`.
-        "": "errors config logs importer sources http core asgi runtime server supervisor cli",
+        "": "errors config logs importer sources notify http core asgi runtime server supervisor cli",
         "__main__": "errors cli",
     }.items()
 }

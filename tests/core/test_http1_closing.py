@@ -15,8 +15,8 @@ from asgiserve.config import WebSocketConfig
 from asgiserve.core.exchange import DONE
 from asgiserve.core.websocket import WebSocketStream, accept_fields
 from asgiserve.errors import ClientDisconnected
+from pytest_asgiserve.raw import Truncated
 from tests.support.properties import examples
-from tests.support.rawclient import Truncated
 from tests.support.sansio import AVAILABLE, GET, PARSERS, Call, Wire, answer, echo, ignore, request
 
 if TYPE_CHECKING:

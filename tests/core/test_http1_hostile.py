@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_asgiserve.raw import Truncated
 from tests.support.properties import examples
-from tests.support.rawclient import Truncated
 from tests.support.sansio import AVAILABLE, GET, PARSERS, Wire, answer, echo, read_responses
 
 

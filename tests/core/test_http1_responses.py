@@ -1,6 +1,6 @@
 """Responses of HTTP/1.1 as they stand on the wire (RFC 9110 §6 to §15, RFC 9112 §4, §6, §7; ASGI www, Response Start and Body).
 
-Every response is read back by the strict reader of `tests.support.rawclient`, followed by another request wherever the connection is to stay.
+Every response is read back by the strict reader of `pytest_asgiserve.raw`, followed by another request wherever the connection is to stay.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgiserve.errors import ClientDisconnected, LocalProtocolError
+from pytest_asgiserve.raw import Truncated
 from tests.support.properties import examples
-from tests.support.rawclient import Truncated
 from tests.support.sansio import AVAILABLE, GET, PARSERS, Call, Wire, answer, echo, ignore, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.rawclient import Response
+    from pytest_asgiserve.raw import RawResponse
     from tests.support.sansio import App, Steps
 
 Field = tuple[bytes, bytes]
@@ -36,7 +36,7 @@ def responding(*pieces: bytes, status: int = 200, fields: tuple[Field, ...] = ()
     return app
 
 
-def served(app: App, parser: str, data: bytes = GET, **options: Any) -> tuple[Wire, Response]:
+def served(app: App, parser: str, data: bytes = GET, **options: Any) -> tuple[Wire, RawResponse]:
     """The response to ``data``, which must be one request."""
     wire = Wire(app, parser, **options)
     wire.feed(data)

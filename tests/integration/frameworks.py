@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import websockets.sync.client
 
+from pytest_asgiserve import LiveServer
 from tests.integration.apps.common import Site
 from tests.support.records import recording
-from tests.support.serving import STACKS, serving
+from tests.support.serving import STACKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.records import Records
-    from tests.support.serving import Serving
 
 __all__ = ["CROSS", "FRAMEWORKS", "Framework", "Served", "serve", "websocket"]
 
@@ -50,18 +50,18 @@ class Served(NamedTuple):
     """A running framework."""
 
     framework: Framework
-    running: Serving
+    running: LiveServer
     site: Site
     records: Records
 
     def release(self) -> None:
         """Let `/sse` and `/background` go on."""
-        self.running.call(self.site.released.set)
+        self.running.run(self.site.released.set)
 
     def hold(self) -> None:
         """Make them wait again."""
-        self.running.call(self.site.released.clear)
-        self.running.call(self.site.background_done.clear)
+        self.running.run(self.site.released.clear)
+        self.running.run(self.site.background_done.clear)
 
 
 def make_app(framework: Framework, site: Site) -> Any:
@@ -73,7 +73,16 @@ def serve(framework: Framework, parser: str, loop: str, file: Path, **options: A
     site = Site(file)
     with (
         recording() as records,
-        serving(make_app(framework, site), parser=parser, loop=loop, lifespan="on" if framework.has_lifespan else "off", **options) as running,
+        LiveServer(
+            make_app(framework, site),
+            http=parser,
+            loop=loop,
+            lifespan="on" if framework.has_lifespan else "off",
+            # The tests look at what is logged.
+            errors="ignore",
+            stop_timeout=20,
+            **options,
+        ) as running,
     ):
         yield Served(framework, running, site, records)
 

@@ -24,8 +24,8 @@ import websockets.exceptions
 import websockets.sync.client
 
 import asgiserve
+from pytest_asgiserve.raw import RawConnection
 from tests.support.apps import respond
-from tests.support.rawclient import RawClient
 from tests.support.serving import STACKS, serving
 
 if TYPE_CHECKING:
@@ -188,17 +188,17 @@ def stack(request: pytest.FixtureRequest) -> dict[str, str]:
 
 def talk_http(running: Serving) -> None:
     """Requests of every shape."""
-    with RawClient(running.address) as raw:
+    with RawConnection(running.address) as raw:
         assert raw.exchange("/a%20b/%C3%A4?q=%31&r", "X-Two: 1", "X-Two: 2").status == 200
         raw.post("/body", b"x" * 100_000)
         assert raw.read_response().status == 200
         raw.send(b"POST /chunked HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-trailer: 1\r\n\r\n")
         assert raw.read_response().status == 200
         assert raw.exchange("http://other.example/absolute?q", method="HEAD").status == 200
-    with RawClient(running.address) as raw:
+    with RawConnection(running.address) as raw:
         raw.get("/old", version="1.0")
         assert raw.read_response().status == 200
-    with RawClient(running.address) as raw:
+    with RawConnection(running.address) as raw:
         # Broken off: the application hears http.disconnect before the end of the body.
         raw.send(b"POST /broken HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
         raw.half_close()
@@ -245,7 +245,7 @@ def test_they_are_so_without_a_lifespan_and_on_a_unix_socket(stack: dict[str, st
     recorder = Recorder()
     path = str(tmp_path / "s")
     with serving(recorder, lifespan="off", uds=path, **stack):
-        with RawClient(path) as raw:
+        with RawConnection(path) as raw:
             assert raw.exchange("/").status == 200
         with websockets.sync.client.unix_connect(path, "ws://localhost/ws") as connection:
             connection.send("text")
@@ -272,7 +272,7 @@ def test_they_are_so_over_tls(stack: dict[str, str], tmp_path: Path) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
     with serving(recorder, lifespan="off", ssl_certfile=str(tmp_path / "both.pem"), **stack) as running:
-        with RawClient(running.address, tls=context) as raw:
+        with RawConnection(running.address, tls=context) as raw:
             assert raw.exchange("/").status == 200
         asyncio.run(talk_websocket(running, ssl=context))
     recorder.check()

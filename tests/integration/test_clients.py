@@ -29,8 +29,8 @@ import websockets.asyncio.client
 import websockets.exceptions
 import websockets.sync.client
 
+from pytest_asgiserve.raw import RawConnection
 from tests.support.apps import read_body, respond
-from tests.support.rawclient import RawClient
 from tests.support.serving import STACKS, serving
 from tests.support.websocket import handshake
 
@@ -345,7 +345,7 @@ async def endless(scope: Scope, receive: Receive, send: Send) -> None:
 def test_an_endless_stream_ends_when_its_client_is_gone(serve: Serve, records: Records, kind: str) -> None:
     # A write that fails tells the connection a turn of the loop later; until then the transports swallow what they are given (S33, S63).
     running = serve(app=endless)
-    with RawClient(running.address) as raw:
+    with RawConnection(running.address) as raw:
         if kind == "http":
             raw.get("/")
         else:
@@ -355,7 +355,7 @@ def test_an_endless_stream_ends_when_its_client_is_gone(serve: Serve, records: R
         raw.reset()
     records.wait(lambda seen: seen.access)
     assert [access.outcome for access in records.access] == ["aborted"]
-    with RawClient(running.address) as raw:
+    with RawConnection(running.address) as raw:
         raw.get("/")
         assert raw.read_head().status == 200
 

@@ -20,8 +20,8 @@ import trustme
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
 
 import asgiserve
+from pytest_asgiserve.raw import RawConnection
 from tests.support.process import Child, child
-from tests.support.rawclient import RawClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,7 +120,7 @@ def test_an_exception_in_a_request_is_shown_once_without_our_frames_and_the_serv
 
 def test_ctrl_c_with_an_idle_connection_ends_soon_and_a_second_one_at_once(tmp_path: Path) -> None:
     # 60 s of patience with idle connections, and two signals: it must not be the patience that ends it.
-    with child("main:app", "--port", "0", "--timeout-drain-idle", "60", source=PLAIN, cwd=tmp_path) as running, RawClient(running.address) as raw:
+    with child("main:app", "--port", "0", "--timeout-drain-idle", "60", source=PLAIN, cwd=tmp_path) as running, RawConnection(running.address) as raw:
         assert raw.exchange("/").status == 200
         running.signal(signal.SIGINT)
         running.wait_line(lambda line: "once more to stop at once" in line)
@@ -132,7 +132,7 @@ def test_ctrl_c_with_an_idle_connection_ends_soon_and_a_second_one_at_once(tmp_p
 def test_a_request_that_never_ends_is_cancelled_after_the_graceful_period(tmp_path: Path) -> None:
     with (
         child("main:app", *QUIET, "--timeout-graceful-shutdown", "0.2", source=PLAIN, cwd=tmp_path) as running,
-        RawClient(running.address) as raw,
+        RawConnection(running.address) as raw,
     ):
         raw.get("/forever")
         raw.read_head()
@@ -431,7 +431,7 @@ def test_all_options_may_come_from_the_environment(tmp_path: Path) -> None:
 def test_json_logs_are_one_object_a_line(tmp_path: Path) -> None:
     with child("main:app", "--log-format", "json", "--port", "0", "--timeout-drain-idle", "0", source=PLAIN, cwd=tmp_path) as running:
         assert get(running, '/path?q="x\\').status_code == 200
-        with RawClient(running.address) as raw:
+        with RawConnection(running.address) as raw:
             raw.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
             assert raw.read_response().status == 400
         running.signal(signal.SIGINT)
@@ -473,7 +473,7 @@ def test_what_is_not_wanted_is_not_logged(tmp_path: Path, words: tuple[str, ...]
         number = listener.fileno()
         options = ("--fd", str(number), "--lifespan", "off", "--timeout-drain-idle", "0", *words)
         with child("main:app", *options, source=PLAIN, cwd=tmp_path, fds=(number,)) as running:
-            with RawClient(listener.getsockname()) as raw:
+            with RawConnection(listener.getsockname()) as raw:
                 assert raw.exchange("/").status == 200
             running.signal(signal.SIGTERM)
             assert running.wait() == 0

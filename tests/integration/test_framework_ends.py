@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 import websockets.exceptions
 
+from pytest_asgiserve.raw import RawConnection
 from tests.integration.frameworks import CROSS, FRAMEWORKS, Framework, serve, websocket
-from tests.support.rawclient import RawClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ def outcomes(records: Records) -> list[str]:
 @pytest.mark.parametrize(("framework", "parser", "loop"), CROSSED)
 def test_a_client_that_leaves_while_it_sends_is_no_error(framework: Framework, parser: str, loop: str, leave: str, file: Path) -> None:
     with files_left_open(framework), serve(framework, parser, loop, file) as served:
-        with RawClient(served.running.address) as raw:
+        with RawConnection(served.running.address) as raw:
             raw.send(UPLOAD_HEAD)
             # The application waits for the body: there is something to break off.
             assert raw.read_head().status == 100
@@ -77,7 +77,7 @@ def test_a_client_that_leaves_during_a_download_is_no_error(framework: Framework
     with big.open("wb") as opened:
         opened.truncate(BIG)
     with files_left_open(framework), serve(framework, parser, loop, big) as served:
-        with RawClient(served.running.address, receive_buffer=8192) as raw:
+        with RawConnection(served.running.address, receive_buffer=8192) as raw:
             raw.send(b"GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert raw.read_head().status == 200
             raw.read_exactly(1000)
@@ -91,7 +91,7 @@ def test_a_client_that_leaves_during_a_download_is_no_error(framework: Framework
 @pytest.mark.parametrize(("framework", "parser", "loop"), CROSSED)
 def test_a_client_that_leaves_an_event_stream_or_a_websocket_is_no_error(framework: Framework, parser: str, loop: str, file: Path) -> None:
     with serve(framework, parser, loop, file) as served:
-        with RawClient(served.running.address) as raw:
+        with RawConnection(served.running.address) as raw:
             raw.send(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
             raw.read_head()
             assert raw.read_chunk() == b"data: 0\n\n"
@@ -113,7 +113,7 @@ def test_stopping_ends_event_streams_and_websockets_and_runs_the_shutdown(framew
     graceful = 20.0 if framework.ends_streams else 0.3
     with (
         serve(framework, parser, loop, file, timeout_graceful_shutdown=graceful) as served,
-        RawClient(served.running.address) as raw,
+        RawConnection(served.running.address) as raw,
         websocket(served) as connection,
     ):
         raw.send(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -139,7 +139,7 @@ def test_a_download_that_is_under_way_is_finished_when_the_server_stops(framewor
     with big.open("wb") as opened:
         opened.truncate(BIG)
     with serve(framework, parser, loop, big, timeout_graceful_shutdown=30) as served:
-        with RawClient(served.running.address, receive_buffer=65536) as raw:
+        with RawConnection(served.running.address, receive_buffer=65536) as raw:
             raw.send(b"GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n")
             head = raw.read_head()
             assert head.framing == "length"
@@ -149,6 +149,6 @@ def test_a_download_that_is_under_way_is_finished_when_the_server_stops(framewor
             left = BIG - 1000
             while left:
                 left -= len(raw.read_exactly(min(left, 1024 * 1024)))
-        served.running.join()
+        served.running.stop()
     assert outcomes(served.records) == [""]
     assert served.records.errors == []

@@ -12,9 +12,9 @@ import httpx
 import pytest
 import websockets.exceptions
 
+from pytest_asgiserve.raw import RawConnection
 from tests.integration.apps.common import CHUNKS, CLOSE_CODE, CLOSE_REASON, CLOSE_WORD, COOKIES, EVENTS, HELLO, STATE
 from tests.integration.frameworks import CROSS, FRAMEWORKS, serve, websocket
-from tests.support.rawclient import RawClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def test_a_simple_request_is_answered_with_the_servers_fields(client: httpx.Clie
 
 
 def test_one_connection_is_reused_for_all_requests(served: Served) -> None:
-    with RawClient(served.running.address) as raw:
+    with RawConnection(served.running.address) as raw:
         for _ in range(3):
             raw.send(f"GET /hello HTTP/1.1\r\nHost: 127.0.0.1:{served.running.address[1]}\r\n\r\n".encode())
             response = raw.read_response()
@@ -93,7 +93,7 @@ def test_json_goes_both_ways(client: httpx.Client) -> None:
 
 
 def test_a_stream_of_unknown_length_is_chunked(served: Served) -> None:
-    with RawClient(served.running.address) as raw:
+    with RawConnection(served.running.address) as raw:
         raw.send(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         response = raw.read_response()
     assert response.framing == "chunked"

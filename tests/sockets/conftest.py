@@ -13,6 +13,8 @@ from tests.support.serving import STACKS, Serving, serving
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_asgiserve import LiveServer, LiveServerFactory
+
 
 class Stack(NamedTuple):
     """A parser on an event loop."""
@@ -22,7 +24,13 @@ class Stack(NamedTuple):
 
 
 class Serve(Protocol):
-    """Starts a server that runs until the end of the test."""
+    """Starts a live server that runs until the end of the test."""
+
+    def __call__(self, app: Any, **options: Any) -> LiveServer: ...
+
+
+class ServeBare(Protocol):
+    """Starts a server without an instrument, for what `Serve` does for its user and for looks at its inside."""
 
     def __call__(self, app: Any, **options: Any) -> Serving: ...
 
@@ -42,8 +50,20 @@ def records() -> Iterator[Records]:
 
 
 @pytest.fixture
-def serve(stack: Stack, records: Records) -> Iterator[Serve]:  # noqa: ARG001 - logged by the server, looked at by the test
-    """Starts servers on the test's stack; an application without a lifespan is assumed."""
+def serve(stack: Stack, records: Records, live_server_factory: LiveServerFactory) -> Serve:  # noqa: ARG001 - logged by the server, looked at by the test
+    """Starts live servers on the test's stack; an application without a lifespan is assumed, and its errors are logged as in production."""
+
+    def start(app: Any, **options: Any) -> LiveServer:
+        return live_server_factory(
+            app, **{"lifespan": "off", "errors": "ignore", "stop_timeout": 20, "http": stack.parser, "loop": stack.loop, **options}
+        )
+
+    return start
+
+
+@pytest.fixture
+def serve_bare(stack: Stack, records: Records) -> Iterator[ServeBare]:  # noqa: ARG001 - as above
+    """The same with nothing between the server and its sockets; its clients are closed by the test."""
     with contextlib.ExitStack() as servers:
 
         def start(app: Any, **options: Any) -> Serving:

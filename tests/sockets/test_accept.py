@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgiserve.runtime.accept import Listener
+from pytest_asgiserve.raw import RawConnection
 from tests.support.apps import Receive, Scope, Send, ok, respond, routes
 from tests.support.process import child
-from tests.support.rawclient import RawClient
 from tests.support.serving import LOOPS, Serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.sockets.conftest import Serve
+    from tests.sockets.conftest import ServeBare
     from tests.support.records import Records
 
 SOURCE = """
@@ -53,11 +53,11 @@ def test_running_out_of_descriptors_costs_neither_time_nor_log_nor_the_connectio
 ) -> None:
     # uvicorn in the same place: 4.4 s of processor time and 260,000 lines in 6 s. Without the option the server stops before it runs out.
     arguments = ("main:app", "--port", "0", "--lifespan", "off", "--loop", loop, "--no-access-log", "--timeout-request-head", "120", *options)
-    with child(*arguments, source=SOURCE, cwd=tmp_path, prelude=limiting(descriptors)) as server, RawClient(server.address) as established:
+    with child(*arguments, source=SOURCE, cwd=tmp_path, prelude=limiting(descriptors)) as server, RawConnection(server.address) as established:
         assert established.exchange().status == 200
         with contextlib.ExitStack() as held:
             for _ in range(2 * descriptors):
-                held.enter_context(RawClient(server.address))
+                held.enter_context(RawConnection(server.address))
             server.wait_line(lambda written: line in written)
             before, began = server.cpu_seconds, time.monotonic()
             while time.monotonic() - began < 2.0:
@@ -67,7 +67,7 @@ def test_running_out_of_descriptors_costs_neither_time_nor_log_nor_the_connectio
             assert server.cpu_seconds - before < 0.5
             assert len(server.lines) <= 5
         # Released, it accepts again.
-        with RawClient(server.address) as client:
+        with RawConnection(server.address) as client:
             assert client.exchange().body == b"ok"
         assert established.exchange().body == b"ok"
         assert len(server.lines) <= 5, server.lines
@@ -78,7 +78,7 @@ def test_who_finds_no_descriptor_is_told_so_in_turn(tmp_path: Path) -> None:
     # The reserve descriptor: one connection a pause gets an answer instead of silence.
     arguments = ("main:app", "--port", "0", "--lifespan", "off", "--limit-connections", "100000", "--timeout-request-head", "120")
     with child(*arguments, source=SOURCE, cwd=tmp_path, prelude=limiting(DESCRIPTORS)) as server, contextlib.ExitStack() as held:
-        clients = [held.enter_context(RawClient(server.address)) for _ in range(DESCRIPTORS)]
+        clients = [held.enter_context(RawConnection(server.address)) for _ in range(DESCRIPTORS)]
         server.wait_line(lambda written: "cannot accept connections: " in written)
         # Those that were accepted are silent as long as nothing is asked; the first that was not is told.
         told = None
@@ -265,14 +265,14 @@ def test_holding_stops_the_accept_loop_in_its_middle_and_survives_a_failure(acce
 # ---- limits ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_over_the_limit_of_connections_accepting_pauses_and_goes_on(serve: Serve, records: Records) -> None:
-    running = serve(ok, limit_connections=2)
-    with RawClient(running.address) as first:
+def test_over_the_limit_of_connections_accepting_pauses_and_goes_on(serve_bare: ServeBare, records: Records) -> None:
+    running = serve_bare(ok, limit_connections=2)
+    with RawConnection(running.address) as first:
         assert first.exchange().status == 200
         for _ in range(3):
-            with RawClient(running.address) as second:
+            with RawConnection(running.address) as second:
                 assert second.exchange().status == 200
-                with RawClient(running.address) as third:
+                with RawConnection(running.address) as third:
                     third.get()
                     third.expect_silence(0.05)
                     second.close()
@@ -299,10 +299,10 @@ class Slow:
         await respond(send, b"slow")
 
 
-def test_over_the_limit_of_requests_at_once_a_request_gets_503(serve: Serve, records: Records) -> None:
+def test_over_the_limit_of_requests_at_once_a_request_gets_503(serve_bare: ServeBare, records: Records) -> None:
     slow = Slow()
-    running = serve(slow.app, limit_concurrency=1)
-    with RawClient(running.address) as idle, RawClient(running.address) as client:
+    running = serve_bare(slow.app, limit_concurrency=1)
+    with RawConnection(running.address) as idle, RawConnection(running.address) as client:
         # An idle connection does not count.
         idle.exchange()
         client.get("/slow")
@@ -313,20 +313,20 @@ def test_over_the_limit_of_requests_at_once_a_request_gets_503(serve: Serve, rec
         idle.expect_eof()
         slow.release.set()
         assert client.read_response().body == b"slow"
-        with RawClient(running.address) as again:
+        with RawConnection(running.address) as again:
             # The call ends a moment after its response.
             records.wait(lambda seen: len(seen.access) >= 3)
-            assert running.call(lambda: len(running.server._calls)) == 0
+            assert running.run(lambda: len(running.server._calls)) == 0
             assert again.exchange().status == 200
     running.stop()
     assert [(record.target, record.status) for record in records.access] == [("/", 200), ("/one-too-many", 503), ("/slow", 200), ("/", 200)]
     assert not records.errors
 
 
-def test_a_request_with_a_body_over_the_limit_gets_503_as_well(serve: Serve) -> None:
+def test_a_request_with_a_body_over_the_limit_gets_503_as_well(serve_bare: ServeBare) -> None:
     slow = Slow()
-    running = serve(slow.app, limit_concurrency=1)
-    with RawClient(running.address) as client, RawClient(running.address) as other:
+    running = serve_bare(slow.app, limit_concurrency=1)
+    with RawConnection(running.address) as client, RawConnection(running.address) as other:
         client.get("/slow")
         assert slow.entered.acquire(timeout=10)
         other.post("/", b"x" * 100_000)
@@ -336,10 +336,10 @@ def test_a_request_with_a_body_over_the_limit_gets_503_as_well(serve: Serve) -> 
         assert client.read_response().body == b"slow"
 
 
-def test_after_the_number_of_requests_that_is_allowed_the_server_stops(serve: Serve, records: Records) -> None:
+def test_after_the_number_of_requests_that_is_allowed_the_server_stops(serve_bare: ServeBare, records: Records) -> None:
     slow = Slow()
-    running = serve(slow.app, limit_max_requests=3)
-    with RawClient(running.address) as client, RawClient(running.address) as other:
+    running = serve_bare(slow.app, limit_max_requests=3)
+    with RawConnection(running.address) as client, RawConnection(running.address) as other:
         other.get("/slow")
         assert slow.entered.acquire(timeout=10)
         assert [client.exchange().status for _ in range(3)] == [200] * 3
@@ -360,12 +360,12 @@ def test_the_jitter_of_the_number_of_requests_is_within_its_bounds() -> None:
 
 def serve_and_count(running: Serving, count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(RawClient(running.address)) for _ in range(count)]
+        clients = [stack.enter_context(RawConnection(running.address)) for _ in range(count)]
         for client in clients:
             client.get()
         return [client.read_response().status for client in clients]
 
 
-def test_many_connections_at_once_are_all_served(serve: Serve) -> None:
-    running = serve(ok)
+def test_many_connections_at_once_are_all_served(serve_bare: ServeBare) -> None:
+    running = serve_bare(ok)
     assert serve_and_count(running, 200) == [200] * 200

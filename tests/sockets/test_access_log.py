@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_asgiserve.raw import RawConnection, Truncated
 from tests.support.apps import App, Receive, Scope, Send, echo, ok, respond, routes
 from tests.support.process import child
-from tests.support.rawclient import RawClient, Truncated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ def test_an_exchange_is_logged_once_with_what_it_was(
     serve: Serve, records: Records, request_bytes: bytes, app: App, expected: tuple[Any, ...]
 ) -> None:
     running = serve(app, max_body_bytes=100, timeout_request_body=0.2)
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         peer = "{}:{}".format(*client.sock.getsockname())
         client.send(request_bytes)
         try:
@@ -102,7 +102,7 @@ def test_an_exchange_without_a_response_is_logged_with_status_0(serve: Serve, re
             pass
 
     running = serve(hang)
-    client = RawClient(running.address)
+    client = RawConnection(running.address)
     client.get("/gone")
     assert entered.wait(10)
     client.reset()
@@ -121,7 +121,7 @@ def test_an_exchange_is_logged_when_it_ends_and_not_when_it_begins(serve: Serve,
         await send(body(b"late"))
 
     running = serve(routes(slow=slow))
-    with RawClient(running.address) as first, RawClient(running.address) as second:
+    with RawConnection(running.address) as first, RawConnection(running.address) as second:
         first.get("/slow")
         assert entered.wait(10)
         assert first.read_head().status == 200
@@ -138,7 +138,7 @@ def test_an_exchange_is_logged_when_it_ends_and_not_when_it_begins(serve: Serve,
 def test_pipelined_requests_are_logged_in_their_order(serve: Serve, records: Records) -> None:
     running = serve(ok)
     paths = [f"/{number}" for number in range(20)]
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.pipeline(*paths)
         for _ in paths:
             client.read_response()
@@ -154,7 +154,7 @@ def test_work_after_the_response_does_not_delay_the_record_nor_count(serve: Serv
         await asyncio.get_running_loop().run_in_executor(None, release.wait, 10)
 
     running = serve(app)
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.exchange()
         records.wait(lambda seen: seen.access)
         release.set()
@@ -164,7 +164,7 @@ def test_work_after_the_response_does_not_delay_the_record_nor_count(serve: Serv
 
 def test_the_access_log_can_be_switched_off(serve: Serve, records: Records) -> None:
     running = serve(ok, access_log=False)
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.exchange()
     running.stop()
     assert records.access == []
@@ -173,7 +173,7 @@ def test_the_access_log_can_be_switched_off(serve: Serve, records: Records) -> N
 def test_bad_requests_are_one_line_each_and_not_too_many(serve: Serve, records: Records) -> None:
     running = serve(ok)
     for _ in range(60):
-        with RawClient(running.address) as client:
+        with RawConnection(running.address) as client:
             client.send(b"GET / HTTP/1.1\r\n\r\n")
             assert client.read_response().status == 400
     running.stop()
@@ -202,7 +202,7 @@ def test_a_log_that_raises_costs_no_response(serve: Serve, records: Records, whe
     else:
         logger.addHandler(raising)
     try:
-        with RawClient(running.address) as client:
+        with RawConnection(running.address) as client:
             assert [client.exchange().body for _ in range(3)] == [b"ok"] * 3
     finally:
         logger.removeFilter(raising)
@@ -246,10 +246,10 @@ def test_nothing_from_the_network_reaches_a_log_as_it_came(form: str, tmp_path: 
             assert port is not None
             address = ("127.0.0.1", int(port[1]))
         for data in NASTY:
-            with RawClient(address) as client:
+            with RawConnection(address) as client:
                 client.send(data)
                 client.read_response()
-        with RawClient(address) as client:
+        with RawConnection(address) as client:
             client.get("/last")
             client.read_response()
         server.wait_line(lambda written: "/last" in written)

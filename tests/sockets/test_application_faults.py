@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgiserve import ClientDisconnected, LocalProtocolError
+from pytest_asgiserve.raw import RawConnection, Truncated
 from tests.support.apps import App, Message, Receive, Scope, Send, read_body, respond, routes
-from tests.support.rawclient import RawClient, Truncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -176,13 +176,13 @@ def faults(records: Records) -> list[logging.LogRecord]:
 @pytest.mark.parametrize("fault", REFUSED)
 def test_a_fault_before_the_response_is_a_500_a_closed_connection_and_one_log_record(serve: Serve, records: Records, fault: str) -> None:
     running = serve(routes(fault=REFUSED[fault]))
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.pipeline("/fault?secret=1", "/next")
         response = client.read_response()
         assert (response.status, response.body) == (500, b"Internal Server Error\n")
         assert response.one(b"connection") == b"close"
         client.expect_eof()
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         assert client.exchange().body == b"ok"
     running.stop()
     logged = faults(records)
@@ -218,12 +218,12 @@ CUT: dict[str, tuple[Any, bytes]] = {
 def test_a_fault_inside_of_the_response_cuts_the_connection(serve: Serve, records: Records, fault: str) -> None:
     app, part = CUT[fault]
     running = serve(routes(fault=app))
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.pipeline("/fault", "/next", fields="TE: trailers\r\n")
         with pytest.raises(Truncated) as caught:
             client.read_response()
         assert caught.value.received == part
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         assert client.exchange().body == b"ok"
     running.stop()
     assert [record.getMessage().startswith("GET /fault: ") for record in faults(records)] == [True]
@@ -243,7 +243,7 @@ def test_a_response_that_the_end_of_the_connection_ends_is_cut_by_a_reset(serve:
         await asyncio.get_running_loop().run_in_executor(None, delivered.wait, 10)
         raise ValueError("boom")
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         assert client.read_head().framing == "close"
         assert client.read_exactly(4) == b"part"
@@ -263,11 +263,11 @@ def test_a_response_that_the_end_of_the_connection_ends_is_cut_by_a_reset(serve:
 def test_a_body_longer_than_its_content_length_is_truncated_and_the_connection_closed(serve: Serve, records: Records, app: App) -> None:
     # RFC 9112 §6.3: whatever is behind it would be read as the next response.
     running = serve(routes(fault=app))
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.pipeline("/fault", "/next")
         assert client.read_response().body == b"0123"
         client.expect_eof()
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         assert client.exchange().body == b"ok"
     running.stop()
     assert len(faults(records)) == 1
@@ -292,7 +292,7 @@ def test_a_body_longer_than_its_content_length_is_truncated_and_the_connection_c
     ],
 )
 def test_what_can_be_put_right_is_and_the_connection_goes_on(serve: Serve, records: Records, messages: tuple[Message, ...], status: int) -> None:
-    with RawClient(serve(routes(fault=sending(*messages))).address) as client:
+    with RawConnection(serve(routes(fault=sending(*messages))).address) as client:
         client.pipeline("/fault", "/next")
         response = client.read_response()
         assert response.status == status
@@ -367,7 +367,7 @@ def _check_refused(serve: Serve, message: Any, before: list[Message], after: lis
         for good in after:
             await send(good)
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         response = client.exchange()
         assert (response.status, response.informational) == (201, [])
         assert (response.one(b"x"), response.body) == (b"right", b"right")
@@ -413,7 +413,7 @@ def test_send_after_the_client_went_raises_and_letting_it_pass_logs_nothing(serv
         return None
 
     running = serve(app)
-    client = RawClient(running.address)
+    client = RawConnection(running.address)
     client.get()
     assert client.read_head().status == 200
     assert client.read_chunk() == b"x"
@@ -422,7 +422,7 @@ def test_send_after_the_client_went_raises_and_letting_it_pass_logs_nothing(serv
     assert gone.is_set()
     assert [type(error) for error in caught] == [ClientDisconnected]
     assert isinstance(caught[0], OSError)
-    with RawClient(running.address) as other:
+    with RawConnection(running.address) as other:
         assert other.exchange("/other").body == b"ok"
     running.stop()
     assert not records.errors
@@ -449,7 +449,7 @@ def test_send_that_waits_for_the_client_raises_when_it_goes(serve: Serve, record
             ended.set()
 
     running = serve(app)
-    client = RawClient(running.address)
+    client = RawConnection(running.address)
     client.get()
     assert waiting.wait(10)
     client.reset()
@@ -462,7 +462,7 @@ def test_send_that_waits_for_the_client_raises_when_it_goes(serve: Serve, record
 @pytest.mark.parametrize("error", [ConnectionResetError("the database is gone"), ClientDisconnected("another one's"), ValueError("x")], ids=repr)
 def test_an_error_of_the_applications_own_is_logged_as_long_as_the_client_is_there(serve: Serve, records: Records, error: Exception) -> None:
     running = serve(raising(error))
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         assert client.exchange().status == 500
     running.stop()
     (logged,) = faults(records)
@@ -472,7 +472,7 @@ def test_an_error_of_the_applications_own_is_logged_as_long_as_the_client_is_the
 
 def test_an_error_after_the_response_is_logged_and_the_connection_goes_on(serve: Serve, records: Records) -> None:
     running = serve(routes(fault=raising(ValueError("too late"), START, body(b"whole"))))
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         assert client.exchange("/fault").body == b"whole"
         assert client.exchange("/").body == b"ok"
     running.stop()
@@ -490,18 +490,18 @@ def test_a_fault_of_one_request_leaves_the_others_alone(serve: Serve) -> None:
         await respond(send, b"slow but right")
 
     running = serve(routes(slow=slow, exit=raising(SystemExit), interrupt=raising(KeyboardInterrupt), cancel=cancel_itself, recurse=recurse))
-    with RawClient(running.address) as other:
+    with RawConnection(running.address) as other:
         other.get("/slow")
         assert entered.wait(10)
         for path in ("/exit", "/interrupt", "/cancel", "/recurse"):
-            with RawClient(running.address) as client:
+            with RawConnection(running.address) as client:
                 assert client.exchange(path).status == 500
         release.set()
         assert other.read_response().body == b"slow but right"
 
 
 def test_a_fault_with_an_unread_body_is_answered_and_the_connection_closed(serve: Serve) -> None:
-    with RawClient(serve(raising(ValueError("boom"))).address) as client:
+    with RawConnection(serve(raising(ValueError("boom"))).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
         client.send(b"x" * 50000)
         response = client.read_response()
@@ -510,7 +510,7 @@ def test_a_fault_with_an_unread_body_is_answered_and_the_connection_closed(serve
 
 
 def test_a_fault_answers_head_without_a_body(serve: Serve) -> None:
-    with RawClient(serve(raising(ValueError("boom"))).address) as client:
+    with RawConnection(serve(raising(ValueError("boom"))).address) as client:
         response = client.exchange(method="HEAD")
         assert (response.status, response.one(b"content-length")) == (500, b"22")
         client.expect_eof()
@@ -521,7 +521,7 @@ def test_a_fault_after_100_continue_is_still_a_500(serve: Serve) -> None:
         await read_body(receive)
         raise ValueError("boom")
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
         assert client.read_head().status == 100
         client.send(b"x")
@@ -541,7 +541,7 @@ def test_send_and_receive_of_a_call_that_is_over_do_nothing(serve: Serve, record
         kept.append((receive, send))
         await respond(send, b"new")
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         assert [client.exchange().body for _ in range(3)] == [b"new"] * 3
     assert not records.errors
 
@@ -556,7 +556,7 @@ def test_receive_can_be_cancelled_and_called_again(serve: Serve) -> None:
         given_up.set()
         await respond(send, await read_body(receive))
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
         assert client.read_head().status == 100
         assert given_up.wait(10)
@@ -576,7 +576,7 @@ def test_two_tasks_that_receive_at_once_are_both_woken(serve: Serve) -> None:
         seen.extend([(await each)["type"] for each in waiting])
         ended.set()
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         assert client.exchange().body == b"ok"
         assert ended.wait(10)
     assert seen == ["http.disconnect"] * 2
@@ -593,7 +593,7 @@ def test_bodies_that_two_tasks_send_at_once_are_not_interleaved(serve: Serve) ->
         await asyncio.gather(many(b"a"), many(b"b"))
         await send(body())
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         response = client.exchange()
     assert sorted(response.chunks) == [b"a" * 5000] * 50 + [b"b" * 5000] * 50
 
@@ -606,7 +606,7 @@ def test_a_body_that_is_changed_after_it_was_sent_arrives_as_it_was(serve: Serve
         buffer[:] = b"behind"
         await send(body(buffer))
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         assert client.exchange().body == b"beforebehind"
 
 
@@ -619,7 +619,7 @@ def test_what_an_application_does_to_its_scope_is_gone_with_it(serve: Serve) -> 
         scope["extensions"]["mine"] = {}
         await respond(send, b"leaked" if found else b"clean")
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address, host="test.example") as client:
         assert [client.exchange().body for _ in range(2)] == [b"clean"] * 2
 
 
@@ -632,9 +632,9 @@ def test_the_loops_exception_handler_is_never_called(serve: Serve) -> None:
         heard.append(context)
 
     set_handler: Callable[[], None] = lambda: running.loop.set_exception_handler(hear)  # noqa: E731 - one call on the loop
-    running.call(set_handler)
+    running.run(set_handler)
     for path in ("/exit", "/base", "/cancel", "/value"):
-        with RawClient(running.address) as client:
+        with RawConnection(running.address) as client:
             assert client.exchange(path).status == 500
     running.stop()
     assert heard == []

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgiserve import Address, BindError, ConfigError, Server, StartupError
+from pytest_asgiserve.raw import RawConnection
 from tests.support.apps import Receive, Scope, Send, described, ok, respond
 from tests.support.process import child
-from tests.support.rawclient import RawClient
 from tests.support.serving import LOOPS, Serving, serving
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ async def show(scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 def asked(target: tuple[str, int] | str) -> dict[str, Any]:
-    with RawClient(target) as client:
+    with RawConnection(target) as client:
         shown: dict[str, Any] = json.loads(client.exchange().body)
         return shown
 
@@ -217,7 +217,7 @@ def test_an_inherited_socket_of_the_command_line(loop: str, tmp_path: Path) -> N
             "main:app", "--fd", str(sock.fileno()), "--lifespan", "off", "--loop", loop, source=source, cwd=tmp_path, fds=(sock.fileno(),)
         ) as server:
             assert server.address == sock.getsockname()
-            with RawClient(server.address) as client:
+            with RawConnection(server.address) as client:
                 assert client.exchange().status == 204
 
 
@@ -371,10 +371,10 @@ def test_what_was_bound_is_closed_where_the_application_refuses_to_start(taken: 
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no database"})
 
-    running = Serving(Server(refusing, sockets=[sock]), "asyncio")
+    running = Serving(Server(refusing, sockets=[sock], loop="asyncio"))
     with pytest.raises(StartupError, match="no database"):
         running.start()
     assert sock.fileno() == -1
     if sys.platform == "linux":
-        with pytest.raises(ConnectionRefusedError), RawClient(name):
+        with pytest.raises(ConnectionRefusedError), RawConnection(name):
             pass

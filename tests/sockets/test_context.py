@@ -8,11 +8,11 @@ import threading
 from typing import TYPE_CHECKING
 
 from asgiserve import Server
+from pytest_asgiserve.raw import RawConnection
 from tests.support.apps import Receive, Scope, Send, read_body, respond
-from tests.support.rawclient import RawClient
 
 if TYPE_CHECKING:
-    from tests.sockets.conftest import Serve
+    from tests.sockets.conftest import ServeBare
     from tests.support.records import Records
 
 user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
@@ -27,9 +27,9 @@ async def remember(scope: Scope, _receive: Receive, send: Send) -> None:
     await respond(send, before.encode())
 
 
-def test_a_context_variable_of_one_request_is_not_there_in_the_next(serve: Serve) -> None:
-    running = serve(remember)
-    with RawClient(running.address) as client:
+def test_a_context_variable_of_one_request_is_not_there_in_the_next(serve_bare: ServeBare) -> None:
+    running = serve_bare(remember)
+    with RawConnection(running.address) as client:
         assert [client.exchange(f"/{number}").body for number in range(3)] == [b"nobody"] * 3
         client.pipeline("/a", "/b", "/c")
         assert [client.read_response().body for _ in range(3)] == [b"nobody"] * 3
@@ -39,14 +39,14 @@ def test_a_context_variable_of_one_request_is_not_there_in_the_next(serve: Serve
         assert [client.read_response().body for _ in range(2)] == [b"nobody"] * 2
 
 
-def test_what_was_set_before_the_server_started_is_there_for_every_request(serve: Serve) -> None:
+def test_what_was_set_before_the_server_started_is_there_for_every_request(serve_bare: ServeBare) -> None:
     token = user.set("not for the thread of the server")
     try:
-        running = serve(remember)
+        running = serve_bare(remember)
     finally:
         user.reset(token)
     # A thread begins with an empty context, and that is the one that the server was started in.
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         assert client.exchange().body == b"nobody"
 
 
@@ -66,7 +66,7 @@ def test_a_variable_of_the_surrounding_program_is_seen_and_what_a_request_makes_
     assert asyncio.run(run()) == [b"the program"] * 2
 
 
-def test_every_exchange_has_a_task_of_its_own_and_it_ends_with_the_call(serve: Serve) -> None:
+def test_every_exchange_has_a_task_of_its_own_and_it_ends_with_the_call(serve_bare: ServeBare) -> None:
     tasks: set[int] = set()
     kept: list[asyncio.Task[None] | None] = []
 
@@ -77,18 +77,18 @@ def test_every_exchange_has_a_task_of_its_own_and_it_ends_with_the_call(serve: S
         await read_body(receive)
         await respond(send)
 
-    running = serve(app)
-    with RawClient(running.address) as client:
+    running = serve_bare(app)
+    with RawConnection(running.address) as client:
         for _ in range(10):
             client.exchange()
         client.pipeline(*["/"] * 10)
         for _ in range(10):
             client.read_response()
-        assert running.call(lambda: [task is not None and task.done() for task in kept]) == [True] * 20
+        assert running.run(lambda: [task is not None and task.done() for task in kept]) == [True] * 20
     assert len(tasks) == 20
 
 
-def test_work_after_the_response_does_not_delay_the_next_request(serve: Serve) -> None:
+def test_work_after_the_response_does_not_delay_the_next_request(serve_bare: ServeBare) -> None:
     release = threading.Event()
     finished: list[str] = []
 
@@ -98,8 +98,8 @@ def test_work_after_the_response_does_not_delay_the_next_request(serve: Serve) -
             await asyncio.get_running_loop().run_in_executor(None, release.wait, 10)
             finished.append(scope["path"])
 
-    running = serve(app)
-    with RawClient(running.address) as client:
+    running = serve_bare(app)
+    with RawConnection(running.address) as client:
         assert client.exchange("/background").body == b"/background"
         client.pipeline("/background", "/next")
         assert [client.read_response().body for _ in range(2)] == [b"/background", b"/next"]
@@ -111,22 +111,22 @@ def test_work_after_the_response_does_not_delay_the_next_request(serve: Serve) -
     assert finished == ["/background"] * 2
 
 
-def test_requests_on_other_connections_run_at_the_same_time(serve: Serve) -> None:
+def test_requests_on_other_connections_run_at_the_same_time(serve_bare: ServeBare) -> None:
     together = threading.Barrier(3)
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
         await asyncio.get_running_loop().run_in_executor(None, together.wait, 10)
         await respond(send)
 
-    running = serve(app)
-    with RawClient(running.address) as first, RawClient(running.address) as second, RawClient(running.address) as third:
+    running = serve_bare(app)
+    with RawConnection(running.address) as first, RawConnection(running.address) as second, RawConnection(running.address) as third:
         clients = (first, second, third)
         for client in clients:
             client.get()
         assert [client.read_response().body for client in clients] == [b"ok"] * 3
 
 
-def test_no_task_is_left_behind_by_clients_that_go(serve: Serve, records: Records) -> None:
+def test_no_task_is_left_behind_by_clients_that_go(serve_bare: ServeBare, records: Records) -> None:
     entered = threading.Semaphore(0)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,19 +137,19 @@ def test_no_task_is_left_behind_by_clients_that_go(serve: Serve, records: Record
             pass
         return None
 
-    running = serve(app)
-    with RawClient(running.address) as client:
+    running = serve_bare(app)
+    with RawConnection(running.address) as client:
         client.exchange()
         for _ in range(100):
-            other = RawClient(running.address)
+            other = RawConnection(running.address)
             other.get("/hang")
             assert entered.acquire(timeout=10)
             other.reset()
         records.wait(lambda seen: len(seen.access) == 101)
         client.exchange()
         # The server's own, the one that counts, and nothing else.
-        assert running.call(lambda: len(asyncio.all_tasks())) == 2
-        assert running.call(lambda: len(running.server._calls)) == 0
-        assert running.call(lambda: len(running.server._connections)) == 1
+        assert running.run(lambda: len(asyncio.all_tasks())) == 2
+        assert running.run(lambda: len(running.server._calls)) == 0
+        assert running.run(lambda: len(running.server._connections)) == 1
     running.stop()
     assert not records.errors

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgiserve import LocalProtocolError
+from pytest_asgiserve.raw import RawConnection, Truncated
 from tests.support.apps import App, Message, Receive, Scope, Send, read_body, respond, routes
-from tests.support.rawclient import RawClient, Truncated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_hint_reaches_the_client_before_the_application_answers(serve: Serve) 
         assert release.is_set()
         await respond(send)
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
         early = client.read_head()
         # One field a link, and nothing else: a 103 is no place for Date or Server.
@@ -77,7 +77,7 @@ def test_a_hint_reaches_the_client_before_the_application_answers(serve: Serve) 
     ],
 )
 def test_hints_are_informational_responses_and_the_final_one_follows(serve: Serve, messages: tuple[Message, ...], links: list[list[bytes]]) -> None:
-    with RawClient(serve(sending(*messages)).address) as client:
+    with RawConnection(serve(sending(*messages)).address) as client:
         for _ in range(2):
             response = client.exchange()
             assert [(early.status, early.all(b"link")) for early in response.informational] == [(103, each) for each in links]
@@ -86,14 +86,14 @@ def test_hints_are_informational_responses_and_the_final_one_follows(serve: Serv
 
 def test_a_hint_is_never_sent_to_an_http_1_0_client(serve: Serve) -> None:
     # RFC 9110 §15.2
-    with RawClient(serve(sending(hint(b"</a>"), START, body(b"ok"))).address) as client:
+    with RawConnection(serve(sending(hint(b"</a>"), START, body(b"ok"))).address) as client:
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         response = client.read_response()
         assert (response.status, response.informational, response.body) == (200, [], b"ok")
 
 
 def test_a_hint_with_a_line_end_is_refused(serve: Serve) -> None:
-    with RawClient(serve(sending(hint(b"</a>\r\nset-cookie: a=b"), START, body(b"ok"))).address) as client:
+    with RawConnection(serve(sending(hint(b"</a>\r\nset-cookie: a=b"), START, body(b"ok"))).address) as client:
         response = client.exchange()
         assert (response.status, response.informational) == (500, [])
 
@@ -103,7 +103,7 @@ def test_hints_and_100_continue_go_together(serve: Serve) -> None:
         await send(hint(b"</a>"))
         await respond(send, await read_body(receive))
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         assert [client.read_head().status for _ in range(2)] == [103, 100]
         client.send(b"hi")
@@ -116,7 +116,7 @@ def test_hints_and_100_continue_go_together(serve: Serve) -> None:
 @pytest.mark.parametrize("te", ["trailers", "gzip;q=0.5, Trailers", "trailers, deflate"])
 def test_trailers_are_sent_to_a_client_that_asked_for_them(serve: Serve, te: str) -> None:
     app = sending(PROMISING, body(b"hel", more=True), body(b"lo"), trailers((b"X-Sum", b"1")))
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         for _ in range(2):
             response = client.exchange("/", f"TE: {te}", "Connection: TE")
             assert (response.framing, response.body) == ("chunked", b"hello")
@@ -131,7 +131,7 @@ def test_trailers_are_sent_to_a_client_that_asked_for_them(serve: Serve, te: str
 def test_trailers_are_dropped_where_the_client_did_not_ask(serve: Serve, request_line: bytes, pieces: tuple[bytes, ...]) -> None:
     # RFC 9110 §6.5.1; the response is complete without them.
     bodies = [body(piece, more=index < len(pieces) - 1) for index, piece in enumerate(pieces)]
-    with RawClient(serve(sending(PROMISING, *bodies, trailers((b"x-sum", b"1")))).address) as client:
+    with RawConnection(serve(sending(PROMISING, *bodies, trailers((b"x-sum", b"1")))).address) as client:
         for _ in range(2):
             client.send(request_line)
             response = client.read_response()
@@ -149,7 +149,7 @@ def test_trailers_are_dropped_where_the_client_did_not_ask(serve: Serve, request
 )
 def test_trailers_are_dropped_where_there_is_no_place_for_them(serve: Serve, method: str, version: str, fields: str, status: int) -> None:
     app = sending({**PROMISING, "status": status}, body(b"hello"), trailers((b"x-sum", b"1")))
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(f"{method} / HTTP/{version}\r\nHost: x\r\n{fields}\r\n".encode())
         response = client.read_response(method)
         assert (response.status, response.trailers) == (status, [])
@@ -172,7 +172,7 @@ def test_trailers_are_dropped_where_there_is_no_place_for_them(serve: Serve, met
 @pytest.mark.parametrize("length", [None, b"5"], ids=["no-length", "length"])
 def test_trailer_messages_add_up_in_their_order(serve: Serve, messages: tuple[Message, ...], expected: list[Any], length: bytes | None) -> None:
     start = {**PROMISING, "headers": [] if length is None else [(b"content-length", length)]}
-    with RawClient(serve(sending(start, body(b"hello"), *messages)).address) as client:
+    with RawConnection(serve(sending(start, body(b"hello"), *messages)).address) as client:
         for _ in range(2):
             response = client.exchange("/", "TE: trailers")
             assert response.body == b"hello"
@@ -191,7 +191,7 @@ def test_the_response_is_not_complete_before_its_trailers(serve: Serve) -> None:
         await send(trailers((b"x-end", b"now")))
         release.set()
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nContent-Length: 1\r\n\r\n")
         assert client.read_head().framing == "chunked"
         assert client.read_chunk() == b"hello"
@@ -205,11 +205,11 @@ def test_the_response_is_not_complete_before_its_trailers(serve: Serve) -> None:
 def test_trailers_that_never_come_leave_the_response_incomplete(serve: Serve, records: Records, asked: bool) -> None:
     # ASGI www, Response Start: the response is not complete without them.
     running = serve(routes(fault=sending(PROMISING, body(b"hello", more=True), body())))
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.get("/fault", *(["TE: trailers"] if asked else []))
         with pytest.raises(Truncated):
             client.read_response()
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         assert client.exchange().body == b"ok"
     running.stop()
     assert [record.getMessage() for record in records.errors] == ["GET /fault: the application returned before its response was complete"]
@@ -238,7 +238,7 @@ def test_a_bad_message_where_trailers_are_due_is_refused_and_right_ones_still_wo
             caught.append(error)
         await send(trailers((b"x-sum", b"1")))
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         response = client.exchange("/", "TE: trailers")
         assert (response.body, response.trailers) == (b"hello", [(b"x-sum", b"1")])
         assert client.exchange("/", "TE: trailers").trailers == [(b"x-sum", b"1")]
@@ -257,7 +257,7 @@ def test_trailers_that_were_not_announced_are_refused(serve: Serve) -> None:
             caught.append(error)
         await send(body(b"lo"))
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         response = client.exchange("/", "TE: trailers")
         assert (response.body, response.trailers) == (b"hello", [])
     assert len(caught) == 1
@@ -267,7 +267,7 @@ def test_a_file_can_have_trailers(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"content of the file")
     app = sending(PROMISING, {"type": "http.response.pathsend", "path": str(path)}, trailers((b"x-sum", b"1")))
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         for _ in range(2):
             response = client.exchange("/", "TE: trailers")
             assert (response.framing, response.body, response.trailers) == ("chunked", b"content of the file", [(b"x-sum", b"1")])

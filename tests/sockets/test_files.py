@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgiserve import ClientDisconnected, LocalProtocolError
+from pytest_asgiserve.raw import RawConnection, Truncated
 from tests.support.apps import App, Message, Receive, Scope, Send, routes
 from tests.support.certificates import Certificates
-from tests.support.rawclient import RawClient, Truncated
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+    from pytest_asgiserve import LiveServer
     from tests.sockets.conftest import Serve
     from tests.support.records import Records
-    from tests.support.serving import Serving
 
 CONTENT = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(100_000))
 START: Message = {"type": "http.response.start", "status": 200}
@@ -60,11 +60,11 @@ class Files:
         self._tls = tls
         self._context: ssl.SSLContext | None = tls.client_context() if tls is not None else None
 
-    def serve(self, app: App, **options: Any) -> Serving:
+    def serve(self, app: App, **options: Any) -> LiveServer:
         return self._serve(app, **(self._tls.options if self._tls is not None else {}), **options)
 
-    def connect(self, running: Serving, **options: Any) -> RawClient:
-        return RawClient(running.address, tls=self._context, **options)
+    def connect(self, running: LiveServer, **options: Any) -> RawConnection:
+        return RawConnection(running.address, tls=self._context, **options)
 
 
 @pytest.fixture(scope="module")
@@ -523,7 +523,7 @@ def test_no_descriptor_is_left_behind(files: Files) -> None:
         # Nothing of a connection is left once the server has forgotten it.
         records_gone: Callable[[], bool] = lambda: not running.server._connections  # noqa: E731 - called on the loop
         for _ in range(1000):
-            if running.call(records_gone):
+            if running.run(records_gone):
                 return descriptors()
         raise AssertionError("connections stay")
 

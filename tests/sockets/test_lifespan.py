@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgiserve import LifespanError, Server
+from pytest_asgiserve.raw import RawConnection
 from tests.support.apps import respond
-from tests.support.rawclient import RawClient
 from tests.support.records import recording
 from tests.support.serving import LOOPS, loop_factory, serving
 from tests.support.websocket import TEXT, Frame, RawWebSocket, frame
@@ -119,7 +119,7 @@ def test_no_connection_is_processed_before_the_start_up_is_complete(loop: str) -
             runner.run(server.serve())
 
     thread = threading.Thread(target=run, daemon=True)
-    with RawClient(listening.getsockname()) as client:
+    with RawConnection(listening.getsockname()) as client:
         client.get("/early")
         thread.start()
         story.until("lifespan.startup")
@@ -147,7 +147,7 @@ def test_lifespan_and_requests_share_one_loop_and_one_lifespan(loop: str) -> Non
             return
         await respond(send)
 
-    with serving(app, loop=loop) as running, RawClient(running.address) as client:
+    with serving(app, loop=loop) as running, RawConnection(running.address) as client:
         assert [client.exchange().status for _ in range(3)] == [200] * 3
     assert [kind for kind, _ in loops] == ["lifespan", "http", "http", "http"]
     assert len({number for _, number in loops}) == 1
@@ -176,7 +176,7 @@ async def counting(scope: Scope, receive: Receive, send: Send) -> None:
 def test_the_state_is_copied_for_each_request_and_not_deeper(loop: str) -> None:
     # S82, asgi.scope.state-copy, asgi.ws.state
     with serving(counting, loop=loop) as running:
-        with RawClient(running.address) as client:
+        with RawConnection(running.address) as client:
             assert json.loads(client.exchange().body) == [1, []]
             assert json.loads(client.exchange().body) == [1, ["http"]]
         with RawWebSocket(running.address) as client:
@@ -194,7 +194,7 @@ def test_without_a_lifespan_there_is_no_state(loop: str, records: Records, mode:
         assert scope["type"] != "lifespan", "no lifespan here"
         await respond(send, str("state" in scope).encode())
 
-    with serving(app, loop=loop, lifespan=mode) as running, RawClient(running.address) as client:
+    with serving(app, loop=loop, lifespan=mode) as running, RawConnection(running.address) as client:
         assert client.exchange().body == b"False"
     assert asked == (["lifespan", "http"] if mode == "auto" else ["http"])
     assert len(records.errors) == (1 if mode == "auto" else 0)
@@ -206,7 +206,7 @@ def test_without_a_lifespan_there_is_no_state(loop: str, records: Records, mode:
 def free(address: tuple[str, int]) -> None:
     """Nobody listens there any more."""
     with pytest.raises(ConnectionRefusedError):
-        RawClient(address)
+        RawConnection(address)
 
 
 async def refusing(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -307,11 +307,11 @@ def test_shutdown_comes_after_the_last_response_and_is_waited_for(loop: str) -> 
             story.tell("response")
         await inner(scope, receive, send)
 
-    with serving(app, loop=loop) as running, RawClient(running.address) as client:
+    with serving(app, loop=loop) as running, RawConnection(running.address) as client:
         client.get("/x")
         story.until("request")
         running.server.stop()
-        running.call(lambda: None)
+        running.run(lambda: None)
         assert "lifespan.shutdown" not in story.all()
         answering.open()
         assert client.read_response().status == 200
@@ -329,7 +329,7 @@ def test_shutdown_runs_after_the_graceful_period_ran_out(loop: str, records: Rec
     # asgi.life.graceful-timeout, asgi.life.second-signal
     story = Story()
     grace = {"grace": 0.1, "force": None, "no-grace": 0}[how]
-    with serving(telling(story), loop=loop, timeout_graceful_shutdown=grace) as running, RawClient(running.address) as client:
+    with serving(telling(story), loop=loop, timeout_graceful_shutdown=grace) as running, RawConnection(running.address) as client:
         client.get("/hang")
         story.until("/hang")
         running.server.stop()
@@ -344,7 +344,7 @@ def test_shutdown_runs_after_the_graceful_period_ran_out(loop: str, records: Rec
 def test_shutdown_runs_where_the_server_stops_by_itself(loop: str) -> None:
     story = Story()
     with serving(telling(story), loop=loop, limit_max_requests=1) as running:
-        with RawClient(running.address) as client:
+        with RawConnection(running.address) as client:
             assert client.exchange("/last").status == 200
             client.close()
         running.join()
@@ -416,7 +416,7 @@ def test_a_lifespan_that_ends_early_leaves_the_server_running(loop: str, records
             return
         await respond(send)
 
-    with serving(app, loop=loop) as running, RawClient(running.address) as client:
+    with serving(app, loop=loop) as running, RawConnection(running.address) as client:
         assert client.exchange().status == 200
     assert records.errors == []
 
@@ -451,7 +451,7 @@ def test_an_application_in_the_old_form_is_served(loop: str, records: Records, i
     # S5, asgi.http.legacy-2
     Old.versions = []
     with serving(Old, loop=loop, interface=interface, lifespan="on") as running:
-        with RawClient(running.address) as client:
+        with RawConnection(running.address) as client:
             assert client.exchange().body == b"old"
         with RawWebSocket(running.address) as client:
             client.open()

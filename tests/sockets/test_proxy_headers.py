@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgiserve import ConfigError, Server
+from pytest_asgiserve.raw import RawConnection
 from tests.support.apps import Receive, Scope, Send, described, ok, respond
-from tests.support.rawclient import RawClient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ async def show(scope: Scope, _receive: Receive, send: Send) -> None:
     await respond(send, json.dumps(described({key: scope[key] for key in ("client", "scheme", "server", "headers")})).encode())
 
 
-def seen(client: RawClient, *fields: str) -> dict[str, Any]:
+def seen(client: RawConnection, *fields: str) -> dict[str, Any]:
     shown: dict[str, Any] = json.loads(client.exchange("/", *fields).body)
     return shown
 
@@ -64,7 +64,7 @@ def kind_of(field: str) -> str:
 )  # fmt: skip
 def test_a_trusted_proxy_is_believed(serve: Serve, fields: list[str], client: str | None, scheme: str) -> None:
     running = serve(show, forwarded_allow_ips=["127.0.0.1", f"{PROXY}/32"], forwarded_fields=kind_of(fields[0]))
-    with RawClient(running.address) as connection:
+    with RawConnection(running.address) as connection:
         port = connection.sock.getsockname()[1]
         shown = seen(connection, *fields)
         # A client that only a field tells of has no port.
@@ -72,7 +72,7 @@ def test_a_trusted_proxy_is_believed(serve: Serve, fields: list[str], client: st
         assert shown["scheme"] == scheme
         assert shown["server"] == list(running.address)
         # The application sees the fields as they came.
-        assert ["host", "test.example"] in shown["headers"]
+        assert ["host", connection.host] in shown["headers"]
         assert len(shown["headers"]) == 1 + len(fields)
         # The next request on the connection is another client's.
         assert seen(connection)["client"] == ["127.0.0.1", port]
@@ -90,7 +90,7 @@ def test_a_trusted_proxy_is_believed(serve: Serve, fields: list[str], client: st
 )
 def test_addresses_of_both_families_and_ports_are_understood(serve: Serve, records: Records, field: str, client: list[Any]) -> None:
     running = serve(show, forwarded_fields=kind_of(field))
-    with RawClient(running.address) as connection:
+    with RawConnection(running.address) as connection:
         shown = seen(connection, field)
     assert shown["client"] == client
     host, port = shown["client"]
@@ -111,7 +111,7 @@ def test_addresses_of_both_families_and_ports_are_understood(serve: Serve, recor
 )
 def test_nobody_else_is_believed(serve: Serve, records: Records, options: dict[str, Any]) -> None:
     running = serve(show, **options)
-    with RawClient(running.address) as connection:
+    with RawConnection(running.address) as connection:
         own = ["127.0.0.1", connection.sock.getsockname()[1]]
         for fields in ([f"X-Forwarded-For: {CLIENT}", "X-Forwarded-Proto: https"], [f"Forwarded: for={CLIENT};proto=https"]):
             shown = seen(connection, *fields)
@@ -123,13 +123,13 @@ def test_nobody_else_is_believed(serve: Serve, records: Records, options: dict[s
 @pytest.mark.parametrize("trusted", [["*"], ["127.0.0.0/8"], ["10.0.0.1", "127.0.0.1"], ["::ffff:127.0.0.1"], "127.0.0.1,10.0.0.1"], ids=str)
 def test_who_is_trusted_can_be_said_in_several_ways(serve: Serve, trusted: Any) -> None:
     running = serve(show, forwarded_allow_ips=trusted)
-    with RawClient(running.address) as connection:
+    with RawConnection(running.address) as connection:
         assert seen(connection, f"X-Forwarded-For: {CLIENT}")["client"] == [CLIENT, 0]
 
 
 def test_with_everybody_trusted_the_left_most_hop_is_the_client(serve: Serve) -> None:
     running = serve(show, forwarded_allow_ips=["*"])
-    with RawClient(running.address) as connection:
+    with RawConnection(running.address) as connection:
         assert seen(connection, f"X-Forwarded-For: {OTHER}, {CLIENT}, {PROXY}")["client"] == [OTHER, 0]
 
 
@@ -138,8 +138,8 @@ def test_with_everybody_trusted_the_left_most_hop_is_the_client(serve: Serve) ->
 def test_a_unix_socket_is_trusted_by_its_path(serve: Serve, tmp_path: Path, trusted: bool) -> None:
     path = str(tmp_path / "socket")
     running = serve(show, uds=path, forwarded_allow_ips=[path if trusted else "127.0.0.1"])
-    assert running.listener.path == path
-    with RawClient(path) as connection:
+    assert running.uds == path
+    with RawConnection(path) as connection:
         shown = seen(connection, f"X-Forwarded-For: {CLIENT}", "X-Forwarded-Proto: https")
     assert (shown["client"], shown["scheme"]) == (([CLIENT, 0], "https") if trusted else (None, "http"))
 

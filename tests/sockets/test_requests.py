@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_asgiserve.raw import FramingError, RawConnection, RawResponse, Truncated
 from tests.support.apps import App, Message, Receive, Scope, Send, described, echo, ok, read_body, respond, routes
-from tests.support.rawclient import FramingError, RawClient, Response, Truncated
 
 if TYPE_CHECKING:
     from tests.sockets.conftest import Serve
@@ -28,7 +28,7 @@ async def show(scope: Scope, receive: Receive, send: Send) -> None:
     await respond(send, json.dumps(shown).encode(), headers=[(b"content-type", b"application/json")])
 
 
-def shown(response: Response) -> dict[str, Any]:
+def shown(response: RawResponse) -> dict[str, Any]:
     assert response.status == 200, response
     loaded: dict[str, Any] = json.loads(response.body)
     return loaded
@@ -58,7 +58,7 @@ class Door:
 
 def test_a_request_becomes_a_scope_with_every_key_of_the_specification(serve: Serve) -> None:
     running = serve(show)
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.send(
             b"POST /a%2Fb%20c/%E4%BD%A0?q=%41&x HTTP/1.1\r\nHost: test.example\r\nX-Two: 1\r\nx-one: a\r\nX-TWO: 2\r\nContent-Length: 4\r\n\r\nbody"
         )
@@ -117,7 +117,7 @@ def test_a_request_becomes_a_scope_with_every_key_of_the_specification(serve: Se
 def test_every_lawful_target_and_field_reaches_the_application(serve: Serve, head: str, expected: dict[str, str], bytewise: bool) -> None:
     running = serve(show)
     data = head.encode("latin-1") + b"\r\n"
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         for piece in [data[index : index + 1] for index in range(len(data))] if bytewise else [data]:
             client.send(piece)
         scope = shown(client.read_response())
@@ -175,14 +175,14 @@ def test_a_bad_request_is_refused_and_the_connection_closed(serve: Serve, record
         await respond(send)
 
     running = serve(app)
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.send(data + b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
         response = client.read_response()
         assert response.status == status
         assert response.one(b"connection") == b"close"
         client.expect_eof()
     assert not called
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         assert client.exchange().body == b"ok"
     assert [f"refused with {status}" in line for line in records.messages("asgiserve.core")] == [True]
 
@@ -195,7 +195,7 @@ def test_a_bad_request_behind_a_good_one_is_answered_after_it(serve: Serve) -> N
         await respond(send, b"first")
 
     running = serve(slow)
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.send(GOOD + b"GET / HTTP/1.1\r\nNo Host\r\n\r\n")
         door.entered()
         door.open()
@@ -208,7 +208,7 @@ def test_a_bad_request_behind_a_good_one_is_answered_after_it(serve: Serve) -> N
 def test_a_refusal_reaches_a_client_that_is_still_sending(serve: Serve) -> None:
     # RFC 9112 §9.6: a close with unread data is a RST, which would destroy the answer.
     running = serve(ok)
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.send(b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
         for _ in range(10):
             client.send(b"x" * 10000)
@@ -222,7 +222,7 @@ def test_a_refusal_reaches_a_client_that_is_still_sending(serve: Serve) -> None:
 
 def test_a_connection_serves_one_request_after_the_other(serve: Serve) -> None:
     running = serve(show)
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         for number in range(5):
             response = client.exchange(f"/{number}")
             assert shown(response)["path"] == f"/{number}"
@@ -240,7 +240,7 @@ def test_connection_close_is_honoured_announced_and_the_next_request_not_served(
         await respond(send)
 
     running = serve(app)
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.send(f"GET /1 HTTP/1.1\r\nHost: x\r\nConnection: {value}\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         response = client.read_response()
         assert response.one(b"connection") == b"close"
@@ -252,7 +252,7 @@ def test_the_application_can_close_the_connection(serve: Serve) -> None:
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
         await respond(send, headers=[(b"Connection", b"Close"), (b"keep-alive", b"timeout=5")])
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         response = client.exchange()
         assert response.one(b"connection") == b"close"
         assert response.one(b"keep-alive") is None
@@ -260,20 +260,20 @@ def test_the_application_can_close_the_connection(serve: Serve) -> None:
 
 
 def test_a_connection_closes_after_the_number_of_requests_that_is_allowed(serve: Serve) -> None:
-    with RawClient(serve(ok, max_keep_alive_count=2).address) as client:
+    with RawConnection(serve(ok, max_keep_alive_count=2).address) as client:
         assert not client.exchange().closes
         assert client.exchange().one(b"connection") == b"close"
         client.expect_eof()
 
 
 def test_a_connection_closes_after_the_time_that_it_may_live(serve: Serve) -> None:
-    with RawClient(serve(ok, timeout_keep_alive_total=0).address) as client:
+    with RawConnection(serve(ok, timeout_keep_alive_total=0).address) as client:
         assert client.exchange().one(b"connection") == b"close"
         client.expect_eof()
 
 
 def test_an_idle_connection_is_closed_in_order(serve: Serve) -> None:
-    with RawClient(serve(ok, timeout_keep_alive=0.2).address) as client:
+    with RawConnection(serve(ok, timeout_keep_alive=0.2).address) as client:
         client.exchange()
         began = time.monotonic()
         client.expect_eof()
@@ -290,7 +290,7 @@ def test_an_idle_connection_is_closed_in_order(serve: Serve) -> None:
 )
 def test_a_head_that_does_not_come_is_given_up(serve: Serve, sent: bytes, status: int) -> None:
     # RFC 9110 §15.5.9; nothing is answered where nothing was asked.
-    with RawClient(serve(ok, timeout_request_head=0.2).address) as client:
+    with RawConnection(serve(ok, timeout_request_head=0.2).address) as client:
         client.send(sent)
         if status:
             response = client.read_response()
@@ -313,7 +313,7 @@ def test_a_body_that_does_not_come_is_given_up(serve: Serve, options: dict[str, 
         finally:
             ended.set()
 
-    with RawClient(serve(app, **options).address) as client:
+    with RawConnection(serve(app, **options).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
         response = client.read_response()
         assert (response.status, response.one(b"connection")) == (408, b"close")
@@ -335,7 +335,7 @@ def test_pipelined_requests_are_answered_in_order_although_the_first_is_slow(ser
             await door.wait()
         await respond(send, scope["path"].encode())
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         for number in (1, 2, 3):
             client.get(f"/{number}")
         door.entered()
@@ -348,7 +348,7 @@ def test_pipelined_requests_are_answered_in_order_although_the_first_is_slow(ser
 
 def test_a_thousand_pipelined_requests_in_one_write_are_all_answered(serve: Serve) -> None:
     count = 1000
-    with RawClient(serve(echo, max_keep_alive_count=None).address) as client:
+    with RawConnection(serve(echo, max_keep_alive_count=None).address) as client:
         sender = threading.Thread(target=client.send, args=(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * count,))
         sender.start()
         for _ in range(count):
@@ -359,14 +359,14 @@ def test_a_thousand_pipelined_requests_in_one_write_are_all_answered(serve: Serv
 
 def test_a_body_and_the_next_request_in_one_write_are_told_apart(serve: Serve) -> None:
     chunked = b"POST /2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n"
-    with RawClient(serve(show).address) as client:
+    with RawConnection(serve(show).address) as client:
         client.send(b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\none" + chunked + GOOD)
         answers = [shown(client.read_response()) for _ in range(3)]
     assert [(answer["path"], answer["body"]) for answer in answers] == [("/1", "one"), ("/2", "two"), ("/", "")]
 
 
 def test_empty_lines_between_requests_are_skipped(serve: Serve) -> None:
-    with RawClient(serve(ok).address) as client:
+    with RawConnection(serve(ok).address) as client:
         client.send(GOOD + b"\r\n" + GOOD + b"\r\n\r\n" + GOOD)
         assert [client.read_response().status for _ in range(3)] == [200, 200, 200]
 
@@ -376,7 +376,7 @@ def test_empty_lines_between_requests_are_skipped(serve: Serve) -> None:
 
 def test_http_1_0_closes_by_default(serve: Serve) -> None:
     # RFC 9112 §9.3; the status line still says what the server speaks (RFC 9110 §6.2).
-    with RawClient(serve(show).address) as client:
+    with RawConnection(serve(show).address) as client:
         client.send(b"GET /old HTTP/1.0\r\n\r\n")
         response = client.read_response()
         assert response.version == b"HTTP/1.1"
@@ -387,7 +387,7 @@ def test_http_1_0_closes_by_default(serve: Serve) -> None:
 
 
 def test_http_1_0_with_keep_alive_is_kept_and_told_so(serve: Serve) -> None:
-    with RawClient(serve(ok).address) as client:
+    with RawConnection(serve(ok).address) as client:
         for _ in range(2):
             client.send(b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
             response = client.read_response()
@@ -406,7 +406,7 @@ def test_http_1_0_never_gets_chunks(serve: Serve) -> None:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body"})
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
         response = client.read_response()
         assert (response.framing, response.body, response.one(b"connection")) == ("close", b"ab", b"close")
@@ -414,7 +414,7 @@ def test_http_1_0_never_gets_chunks(serve: Serve) -> None:
 
 def test_http_1_0_gets_no_informational_response(serve: Serve) -> None:
     # RFC 9110 §15.2, §10.1.1
-    with RawClient(serve(echo).address) as client:
+    with RawConnection(serve(echo).address) as client:
         client.send(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         client.expect_silence(0.05)
         client.send(b"hi")
@@ -433,7 +433,7 @@ CHUNKED = (
 @pytest.mark.parametrize("step", [1, 7, 10000])
 def test_a_chunked_body_is_decoded_and_its_trailers_stay_out_of_the_head(serve: Serve, step: int) -> None:
     # RFC 9112 §7.1; RFC 9110 §6.5.1: trailers must not be merged into the fields (CVE-2025-53643 and its kin).
-    with RawClient(serve(show).address) as client:
+    with RawConnection(serve(show).address) as client:
         for index in range(0, len(CHUNKED), step):
             client.send(CHUNKED[index : index + step])
         scope = shown(client.read_response())
@@ -465,7 +465,7 @@ def test_a_malformed_chunk_is_refused_and_the_application_told(serve: Serve, bad
         seen.append(message)
         ended.set()
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + bad + GOOD)
         response = client.read_response()
         assert (response.status, response.one(b"connection")) == (400, b"close")
@@ -487,7 +487,7 @@ def test_a_large_body_arrives_whole_and_only_its_last_message_ends_it(serve: Ser
                 break
         await respond(send, json.dumps([total, all(mores[:-1])]).encode())
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.post("/", bytes(size))
         assert json.loads(client.read_response().body) == [size, True]
 
@@ -504,7 +504,7 @@ def test_the_application_waits_for_a_body_that_comes_late(serve: Serve) -> None:
                 break
         await respond(send)
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
         assert first.wait(10)
         client.expect_silence(0.05)
@@ -517,7 +517,7 @@ def test_the_application_waits_for_a_body_that_comes_late(serve: Serve) -> None:
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_an_unread_body_is_drained_and_the_connection_used_again(serve: Serve, chunked: bool) -> None:
     # RFC 9112 §9.3
-    with RawClient(serve(ok).address) as client:
+    with RawConnection(serve(ok).address) as client:
         if chunked:
             client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + b"x" * 500)
         else:
@@ -528,7 +528,7 @@ def test_an_unread_body_is_drained_and_the_connection_used_again(serve: Serve, c
 
 
 def test_too_much_of_an_unread_body_closes_the_connection_and_says_so(serve: Serve) -> None:
-    with RawClient(serve(ok, max_drain_bytes=1000).address) as client:
+    with RawConnection(serve(ok, max_drain_bytes=1000).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n" + b"x" * 10)
         response = client.read_response()
         assert (response.status, response.one(b"connection")) == (200, b"close")
@@ -537,7 +537,7 @@ def test_too_much_of_an_unread_body_closes_the_connection_and_says_so(serve: Ser
 
 def test_too_much_of_an_unread_chunked_body_closes_the_connection(serve: Serve) -> None:
     # Its length is not known when the response is written, so that it cannot be announced.
-    with RawClient(serve(ok, max_drain_bytes=1000).address) as client:
+    with RawConnection(serve(ok, max_drain_bytes=1000).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert client.read_response().status == 200
         client.send(b"7d0\r\n" + b"x" * 2000)
@@ -547,7 +547,7 @@ def test_too_much_of_an_unread_chunked_body_closes_the_connection(serve: Serve) 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_a_body_over_the_limit_is_refused(serve: Serve, chunked: bool) -> None:
     # RFC 9110 §15.5.14
-    with RawClient(serve(echo, max_body_bytes=10).address) as client:
+    with RawConnection(serve(echo, max_body_bytes=10).address) as client:
         client.post("/", b"0123456789")
         assert client.read_response().body == b"0123456789"
         if chunked:
@@ -570,7 +570,7 @@ def test_100_continue_is_sent_when_the_application_first_receives_and_not_before
         await door.wait()
         await respond(send, await read_body(receive))
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n")
         door.entered()
         client.expect_silence(0.05)
@@ -583,7 +583,7 @@ def test_100_continue_is_sent_when_the_application_first_receives_and_not_before
 
 
 def test_a_final_answer_without_reading_needs_no_100_and_closes(serve: Serve) -> None:
-    with RawClient(serve(ok).address) as client:
+    with RawConnection(serve(ok).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         response = client.read_response()
         assert (response.status, response.informational, response.one(b"connection")) == (200, [], b"close")
@@ -591,7 +591,7 @@ def test_a_final_answer_without_reading_needs_no_100_and_closes(serve: Serve) ->
 
 
 def test_an_expectation_whose_body_is_already_there_gets_one_final_response(serve: Serve) -> None:
-    with RawClient(serve(echo).address) as client:
+    with RawConnection(serve(echo).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi" + GOOD)
         response = client.read_response()
         assert (response.status, response.body) == (200, b"hi")
@@ -605,7 +605,7 @@ def test_an_expectation_whose_body_is_already_there_gets_one_final_response(serv
 @pytest.mark.parametrize("protocol", ["foo", "h2c", "TLS/1.0", "websocket"])
 def test_an_upgrade_that_is_not_taken_is_ignored_and_its_body_framed(serve: Serve, protocol: str) -> None:
     # RFC 9110 §7.8; httptools stops parsing at any Upgrade (security brief §3a.5).
-    with RawClient(serve(show).address) as client:
+    with RawConnection(serve(show).address) as client:
         client.send(
             f"POST /1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\nContent-Length: 5\r\n\r\nhello".encode()
             + b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -632,7 +632,7 @@ def test_a_half_closed_client_is_served_to_the_end(serve: Serve) -> None:
         await send({"type": "http.response.body"})
         assert (await waiting)["type"] == "http.disconnect"
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.get()
         door.entered()
         client.half_close()
@@ -643,7 +643,7 @@ def test_a_half_closed_client_is_served_to_the_end(serve: Serve) -> None:
 
 
 def test_pipelined_requests_before_a_half_close_are_all_answered(serve: Serve) -> None:
-    with RawClient(serve(ok).address) as client:
+    with RawConnection(serve(ok).address) as client:
         client.send(GOOD * 3)
         client.half_close()
         assert [client.read_response().status for _ in range(3)] == [200, 200, 200]
@@ -662,7 +662,7 @@ def test_a_half_close_inside_of_a_body_is_a_disconnect(serve: Serve) -> None:
         seen.append(message)
         ended.set()
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
         assert first.wait(10)
         client.half_close()
@@ -673,11 +673,11 @@ def test_a_half_close_inside_of_a_body_is_a_disconnect(serve: Serve) -> None:
 
 def test_a_half_close_inside_of_a_head_or_between_requests_is_the_end(serve: Serve, records: Records) -> None:
     running = serve(ok)
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.send(b"GET / HTTP/1.1\r\nHo")
         client.half_close()
         assert client.read_until_eof() == b""
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.exchange()
         client.half_close()
         client.expect_eof()
@@ -735,7 +735,7 @@ def test_a_response_is_framed_by_the_server_and_the_connection_stays_in_step(
     serve: Serve, method: str, script: dict[str, Any], expected: tuple[str, bytes | None, bytes]
 ) -> None:
     # RFC 9112 §6; RFC 9110 §8.6, §9.3.2, §15.3.5, §15.3.6, §15.4.5
-    with RawClient(serve(scripted_app(script)).address) as client:
+    with RawConnection(serve(scripted_app(script)).address) as client:
         client.send(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         response = client.read_response(method)
         assert response.status == script.get("status", 200)
@@ -746,7 +746,7 @@ def test_a_response_is_framed_by_the_server_and_the_connection_stays_in_step(
 def test_response_fields_keep_their_order_and_set_cookie_its_lines(serve: Serve) -> None:
     # RFC 9110 §5.3
     headers = [(b"X-2", b"a"), (b"set-cookie", b"a=1"), (b"x-1", b""), (b"Set-Cookie", b"b=2"), (b"x-2", b"b, c")]
-    with RawClient(serve(scripted_app({"headers": headers})).address) as client:
+    with RawConnection(serve(scripted_app({"headers": headers})).address) as client:
         response = client.exchange()
     own = [(name, value) for name, value in response.fields if name.startswith((b"x-", b"set-"))]
     assert own == [(name.lower(), value) for name, value in headers]
@@ -755,7 +755,7 @@ def test_response_fields_keep_their_order_and_set_cookie_its_lines(serve: Serve)
 def test_date_and_server_are_there_once(serve: Serve) -> None:
     # RFC 9110 §6.6.1, §10.2.4
     running = serve(scripted_app({}))
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         response = client.exchange()
     date = response.one(b"date")
     assert date is not None
@@ -766,7 +766,7 @@ def test_date_and_server_are_there_once(serve: Serve) -> None:
 
 def test_the_applications_own_date_and_server_win(serve: Serve) -> None:
     headers = [(b"Date", b"Thu, 01 Jan 1970 00:00:00 GMT"), (b"server", b"mine")]
-    with RawClient(serve(scripted_app({"headers": headers})).address) as client:
+    with RawConnection(serve(scripted_app({"headers": headers})).address) as client:
         response = client.exchange()
     assert response.one(b"date") == b"Thu, 01 Jan 1970 00:00:00 GMT"
     assert response.one(b"server") == b"mine"
@@ -774,7 +774,7 @@ def test_the_applications_own_date_and_server_win(serve: Serve) -> None:
 
 def test_default_fields_can_be_switched_off_and_added_to(serve: Serve) -> None:
     running = serve(ok, date_header=False, server_header=False, header=["X-Frame-Options: DENY", "x-b:c:d"])
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         response = client.exchange()
     assert response.fields == [(b"content-length", b"2"), (b"x-frame-options", b"DENY"), (b"x-b", b"c:d")]
 
@@ -789,7 +789,7 @@ def test_the_head_of_an_event_stream_comes_before_its_first_event(serve: Serve) 
         await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.get()
         head = client.read_head()
         assert (head.status, head.one(b"content-type"), head.framing) == (200, b"text/event-stream", "chunked")
@@ -811,7 +811,7 @@ def test_each_part_of_a_body_is_delivered_before_the_next_one_is_made(serve: Ser
             await door.wait()
         await send({"type": "http.response.body"})
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.get()
         assert client.read_head().framing == "chunked"
         for index, door in enumerate(doors):
@@ -822,7 +822,7 @@ def test_each_part_of_a_body_is_delivered_before_the_next_one_is_made(serve: Ser
 
 def test_a_response_leaves_in_one_piece(serve: Serve) -> None:
     # architecture.md §4: a small response is one segment; with Nagle off each write would be one of its own.
-    with RawClient(serve(ok).address) as client:
+    with RawConnection(serve(ok).address) as client:
         client.get()
         data = client.sock.recv(65536)
     assert data.endswith(b"\r\n\r\nok")
@@ -838,7 +838,7 @@ def test_receive_after_the_response_is_a_disconnect_every_time(serve: Serve) -> 
         seen.extend([await receive(), await receive()])
         ended.set()
 
-    with RawClient(serve(app).address) as client:
+    with RawConnection(serve(app).address) as client:
         client.exchange()
         assert ended.wait(10)
     assert seen == [{"type": "http.disconnect"}] * 2
@@ -855,7 +855,7 @@ def test_receive_after_the_body_waits_until_the_client_goes(serve: Serve) -> Non
         seen.extend([await receive(), await receive()])
         ended.set()
 
-    client = RawClient(serve(app).address)
+    client = RawConnection(serve(app).address)
     client.get()
     assert waiting.wait(10)
     client.expect_silence(0.05)
@@ -910,7 +910,7 @@ def test_a_client_that_goes_away_ends_its_own_call_and_nothing_else(serve: Serve
         never.append("called")
 
     running = serve(routes(hang=hang, stream=stream, never=record))
-    client = RawClient(running.address)
+    client = RawConnection(running.address)
     client.send(AWAY[where])
     if where.startswith("in-the-response"):
         client.read_exactly(1000)
@@ -921,7 +921,7 @@ def test_a_client_that_goes_away_ends_its_own_call_and_nothing_else(serve: Serve
     if calls:
         assert ended.wait(10)
         assert ends == [{"in-the-response": "OSError"}.get(where, "http.disconnect")]
-    with RawClient(running.address) as other:
+    with RawConnection(running.address) as other:
         assert other.exchange().body == b"ok"
     running.stop()
     assert not never
@@ -951,7 +951,7 @@ def test_a_client_that_goes_away_ends_its_own_call_and_nothing_else(serve: Serve
     ],
 )
 def test_the_client_of_these_tests_forgives_nothing(data: bytes, error: type[Exception]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, RawClient(listener.getsockname()) as client:
+    with socket.create_server(("127.0.0.1", 0)) as listener, RawConnection(listener.getsockname()) as client:
         accepted, _ = listener.accept()
         with accepted:
             accepted.sendall(data)

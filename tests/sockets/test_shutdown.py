@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgiserve import Server, StartupError
+from pytest_asgiserve.raw import RawConnection, Truncated
 from tests.support.apps import Receive, Scope, Send, ok, read_body, respond, routes
 from tests.support.certificates import Certificates
 from tests.support.process import Child, child
-from tests.support.rawclient import RawClient, Truncated
 from tests.support.serving import LOOPS, Serving, loop_factory, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.sockets.conftest import Serve
+    from tests.sockets.conftest import ServeBare
     from tests.support.records import Records
 
 # Far more than any of it takes on a slow machine, far less than any of the server's own timeouts.
@@ -78,7 +78,7 @@ async def app(scope, receive, send):
 def refuses(address: tuple[str, int], body: bytes) -> bool:
     """Whether nobody listens on ``address`` any more who would answer with ``body``: the port may be somebody else's by now."""
     try:
-        with RawClient(address) as client:
+        with RawConnection(address) as client:
             return client.exchange().body != body
     except (OSError, AssertionError):
         return True
@@ -91,8 +91,8 @@ class Running:
         self.server = server
         self.address = server.address
 
-    def connect(self) -> RawClient:
-        return RawClient(self.address)
+    def connect(self) -> RawConnection:
+        return RawConnection(self.address)
 
     def terminate(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send the signal, and wait until the server has begun to drain: it listens no more."""
@@ -292,9 +292,9 @@ async def app(scope, receive, send):
 # ---- the programming interface -----------------------------------------------------------------------------------------------------
 
 
-def test_stop_of_another_thread_ends_serve(serve: Serve) -> None:
-    running = serve(ok)
-    with RawClient(running.address) as client:
+def test_stop_of_another_thread_ends_serve(serve_bare: ServeBare) -> None:
+    running = serve_bare(ok)
+    with RawConnection(running.address) as client:
         assert client.exchange().status == 200
     assert running.server.started
     running.server.stop()
@@ -332,7 +332,7 @@ def test_stop_while_the_loop_closes_does_nothing() -> None:
     assert loop.looked
 
 
-def test_drain_waits_for_what_runs_and_says_whether_it_ended(serve: Serve) -> None:
+def test_drain_waits_for_what_runs_and_says_whether_it_ended(serve_bare: ServeBare) -> None:
     release, entered = threading.Event(), threading.Event()
 
     async def slow(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -340,8 +340,8 @@ def test_drain_waits_for_what_runs_and_says_whether_it_ended(serve: Serve) -> No
         await asyncio.get_running_loop().run_in_executor(None, release.wait, 10)
         await respond(send, b"slow")
 
-    running = serve(routes(slow=slow))
-    with RawClient(running.address) as client, RawClient(running.address) as idle:
+    running = serve_bare(routes(slow=slow))
+    with RawConnection(running.address) as client, RawConnection(running.address) as idle:
         idle.exchange()
         client.get("/slow")
         assert entered.wait(10)
@@ -355,12 +355,12 @@ def test_drain_waits_for_what_runs_and_says_whether_it_ended(serve: Serve) -> No
     running.stop()
 
 
-def test_drain_of_a_quiet_server_is_true_at_once(serve: Serve) -> None:
-    running = serve(ok)
+def test_drain_of_a_quiet_server_is_true_at_once(serve_bare: ServeBare) -> None:
+    running = serve_bare(ok)
     assert running.run(running.server.drain()) is True
 
 
-def test_streams_end_with_drain(serve: Serve) -> None:
+def test_streams_end_with_drain(serve_bare: ServeBare) -> None:
     async def stream(_scope: Scope, receive: Receive, send: Send) -> None:
         await read_body(receive)
         await send({"type": "http.response.start", "status": 200})
@@ -368,8 +368,8 @@ def test_streams_end_with_drain(serve: Serve) -> None:
         message = await receive()
         await send({"type": "http.response.body", "body": message["type"].encode()})
 
-    running = serve(stream)
-    with RawClient(running.address) as client:
+    running = serve_bare(stream)
+    with RawConnection(running.address) as client:
         client.get()
         head = client.read_head()
         assert client.read_chunk() == b"first"
@@ -378,7 +378,7 @@ def test_streams_end_with_drain(serve: Serve) -> None:
         assert head.body == b"http.disconnect"
 
 
-def test_an_application_that_is_deaf_to_cancellation_does_not_hold_the_server(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_application_that_is_deaf_to_cancellation_does_not_hold_the_server(serve_bare: ServeBare, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asgiserve.server._CANCEL_GRACE", 0.1)
     entered, heard = threading.Event(), threading.Event()
 
@@ -390,8 +390,8 @@ def test_an_application_that_is_deaf_to_cancellation_does_not_hold_the_server(se
             heard.set()
         await asyncio.sleep(600)
 
-    running = serve(deaf, timeout_graceful_shutdown=0.1)
-    with RawClient(running.address) as client:
+    running = serve_bare(deaf, timeout_graceful_shutdown=0.1)
+    with RawConnection(running.address) as client:
         client.get()
         assert entered.wait(10)
         running.server.stop()
@@ -400,12 +400,12 @@ def test_an_application_that_is_deaf_to_cancellation_does_not_hold_the_server(se
     assert heard.is_set()
 
 
-def test_a_handshake_that_hangs_does_not_hold_the_server(serve: Serve, tmp_path: Path, records: Records) -> None:
+def test_a_handshake_that_hangs_does_not_hold_the_server(serve_bare: ServeBare, tmp_path: Path, records: Records) -> None:
     certificates = Certificates(tmp_path)
-    running = serve(ok, timeout_tls_handshake=300, timeout_graceful_shutdown=300, **certificates.options)
+    running = serve_bare(ok, timeout_tls_handshake=300, timeout_graceful_shutdown=300, **certificates.options)
     with socket.create_connection(running.address) as silent:
         silent.settimeout(10)
-        with RawClient(running.address, tls=certificates.client_context()) as client:
+        with RawConnection(running.address, tls=certificates.client_context()) as client:
             # Accepted in order: the silent one is in its handshake by now.
             assert client.exchange().status == 200
         running.server.stop()
@@ -414,19 +414,19 @@ def test_a_handshake_that_hangs_does_not_hold_the_server(serve: Serve, tmp_path:
     assert not records.errors
 
 
-def test_a_handshake_that_hangs_does_not_hold_a_server_that_is_forced(serve: Serve, tmp_path: Path, records: Records) -> None:
+def test_a_handshake_that_hangs_does_not_hold_a_server_that_is_forced(serve_bare: ServeBare, tmp_path: Path, records: Records) -> None:
     certificates = Certificates(tmp_path)
-    running = serve(ok, timeout_tls_handshake=300, timeout_graceful_shutdown=300, timeout_drain_idle=300, **certificates.options)
+    running = serve_bare(ok, timeout_tls_handshake=300, timeout_graceful_shutdown=300, timeout_drain_idle=300, **certificates.options)
     with socket.create_connection(running.address):
-        with RawClient(running.address, tls=certificates.client_context()) as client:
+        with RawConnection(running.address, tls=certificates.client_context()) as client:
             assert client.exchange().status == 200
         running.server.stop(force=True)
         running.join(PROMPT)
     assert not records.errors
 
 
-def test_a_connection_that_is_accepted_in_the_turn_of_the_stop_does_not_break_it(serve: Serve, records: Records) -> None:
-    running = serve(ok, timeout_drain_idle=0)
+def test_a_connection_that_is_accepted_in_the_turn_of_the_stop_does_not_break_it(serve_bare: ServeBare, records: Records) -> None:
+    running = serve_bare(ok, timeout_drain_idle=0)
     with socket.socket() as client:
         client.settimeout(10)
 
@@ -437,7 +437,7 @@ def test_a_connection_that_is_accepted_in_the_turn_of_the_stop_does_not_break_it
             running.server._ask_stop(False)
             running.server._ask_stop(True)
 
-        running.call(connect_and_stop)
+        running.run(connect_and_stop)
         running.join(PROMPT)
     assert not records.errors
 
@@ -458,12 +458,12 @@ def test_a_server_can_be_started_once(loop: str) -> None:
 
 def test_the_port_can_be_bound_again_at_once(loop: str) -> None:
     with serving(ok, loop=loop, lifespan="off") as first:
-        with RawClient(first.address) as client:
+        with RawConnection(first.address) as client:
             client.get("/", "Connection: close")
             assert client.read_response().status == 200
             client.expect_eof()
         port = first.address[1]
-    with serving(ok, loop=loop, lifespan="off", host="127.0.0.1", port=port) as second, RawClient(second.address) as client:
+    with serving(ok, loop=loop, lifespan="off", host="127.0.0.1", port=port) as second, RawConnection(second.address) as client:
         assert client.exchange().status == 200
 
 
@@ -476,14 +476,14 @@ def test_starting_and_stopping_leaves_no_thread_task_or_descriptor(loop: str) ->
     left: list[Any] = []
 
     def once() -> None:
-        server = Server(ok, port=0, lifespan="off")
-        running = Serving(server, loop)
+        server = Server(ok, port=0, lifespan="off", loop=loop)
+        running = Serving(server)
         running.start()
-        idle = RawClient(running.address)
-        with RawClient(running.address) as client:
+        idle = RawConnection(running.address)
+        with RawConnection(running.address) as client:
             client.exchange()
         tasks: Callable[[], list[str]] = lambda: [task.get_name() for task in asyncio.all_tasks(running.loop)]  # noqa: E731 - called on the loop
-        left.append(running.call(lambda: len(tasks())))
+        left.append(running.run(lambda: len(tasks())))
         idle.close()
         running.stop()
         assert not server._connections
@@ -524,10 +524,10 @@ def test_starting_and_stopping_wait_for_events_and_for_no_timer(loop: str, monke
         made.close()
         return Watching()
 
-    monkeypatch.setattr("tests.support.serving.loop_factory", lambda _: factory)
+    monkeypatch.setattr("asgiserve.supervisor.loop_factory", lambda _: factory)
     began = time.monotonic()
     for _ in range(5):
-        running = Serving(Server(ok, port=0), loop)
+        running = Serving(Server(ok, port=0, loop=loop))
         running.start()
         running.stop()
     assert fired == []

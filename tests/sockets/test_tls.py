@@ -16,17 +16,17 @@ import trustme
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
 
 from asgiserve import ConfigError, Server
+from pytest_asgiserve.raw import RawConnection, Truncated
 from tests.support.apps import Message, Receive, Scope, Send, described, echo, ok, respond
 from tests.support.certificates import Certificates
 from tests.support.process import child
-from tests.support.rawclient import RawClient, Truncated
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_asgiserve import LiveServer
     from tests.sockets.conftest import Serve
     from tests.support.records import Records
-    from tests.support.serving import Serving
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ async def show(scope: Scope, _receive: Receive, send: Send) -> None:
     await respond(send, json.dumps(described({key: scope[key] for key in ("scheme", "http_version", "extensions", "server")})).encode())
 
 
-def seen(client: RawClient) -> dict[str, Any]:
+def seen(client: RawConnection) -> dict[str, Any]:
     shown: dict[str, Any] = json.loads(client.exchange().body)
     return shown
 
@@ -76,7 +76,7 @@ def test_the_scope_tells_what_was_negotiated(
     assert running.url == f"https://127.0.0.1:{running.address[1]}"
     context = certificates.client_context(version=version)
     context.set_alpn_protocols(["h2", "http/1.1"])
-    with RawClient(running.address, tls=context) as client:
+    with RawConnection(running.address, tls=context) as client:
         assert isinstance(client.sock, ssl.SSLSocket)
         assert client.sock.selected_alpn_protocol() == "http/1.1"
         scope = seen(client)
@@ -98,14 +98,14 @@ def test_older_versions_are_refused(serve: Serve, certificates: Certificates, re
         context.minimum_version = ssl.TLSVersion.TLSv1_1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.raises(ssl.SSLError), RawClient(running.address, tls=context):
+    with pytest.raises(ssl.SSLError), RawConnection(running.address, tls=context):
         pass
     works(running, certificates)
     assert not records.errors
 
 
-def works(running: Serving, certificates: Certificates) -> None:
-    with RawClient(running.address, tls=certificates.client_context()) as client:
+def works(running: LiveServer, certificates: Certificates) -> None:
+    with RawConnection(running.address, tls=certificates.client_context()) as client:
         assert client.exchange().body == b"ok"
 
 
@@ -116,7 +116,7 @@ def test_a_client_certificate_is_shown_to_the_application(serve: Serve, certific
     issued = certificates.authority.issue_cert(
         "client@test.example", common_name="A, client", organization_name="Test", organization_unit_name="Unit"
     )
-    with RawClient(running.address, tls=certificates.client_context(certificate=issued, version=version)) as client:
+    with RawConnection(running.address, tls=certificates.client_context(certificate=issued, version=version)) as client:
         tls = seen(client)["extensions"]["tls"]
     leaf = issued.cert_chain_pems[0].bytes()
     # The leaf first; whatever else the client sent behind it, where Python can tell.
@@ -128,7 +128,7 @@ def test_a_client_certificate_is_shown_to_the_application(serve: Serve, certific
 
 def test_without_a_certificate_an_optional_one_is_simply_not_there(serve: Serve, certificates: Certificates) -> None:
     running = serve(show, **certificates.options, ssl_ca_certs=str(certificates.authority_file), ssl_cert_reqs=1)
-    with RawClient(running.address, tls=certificates.client_context()) as client:
+    with RawConnection(running.address, tls=certificates.client_context()) as client:
         tls = seen(client)["extensions"]["tls"]
     assert (tls["client_cert_chain"], tls["client_cert_name"], tls["client_cert_error"]) == ([], None, None)
 
@@ -149,10 +149,10 @@ def test_a_client_that_cannot_show_a_right_certificate_does_not_reach_the_applic
     running = serve(app, **certificates.options, ssl_ca_certs=str(certificates.authority_file), ssl_cert_reqs=reqs)
     issued = trustme.CA().issue_cert("client@test.example") if foreign else None
     # TLS 1.3: the client's handshake is over before the server looks at its certificate.
-    with pytest.raises(OSError), RawClient(running.address, tls=certificates.client_context(certificate=issued, version=version)) as client:
+    with pytest.raises(OSError), RawConnection(running.address, tls=certificates.client_context(certificate=issued, version=version)) as client:
         client.exchange()
     own = certificates.authority.issue_cert("client@test.example")
-    with RawClient(running.address, tls=certificates.client_context(certificate=own)) as client:
+    with RawConnection(running.address, tls=certificates.client_context(certificate=own)) as client:
         assert client.exchange("/own").status == 200
     assert called == ["/own"]
     assert not records.errors
@@ -163,7 +163,7 @@ def test_a_client_that_cannot_show_a_right_certificate_does_not_reach_the_applic
 
 def test_everything_of_http_1_1_works_on_tls(serve: Serve, certificates: Certificates) -> None:
     running = serve(echo, **certificates.options)
-    with RawClient(running.address, tls=certificates.client_context()) as client:
+    with RawConnection(running.address, tls=certificates.client_context()) as client:
         client.pipeline("/1", "/2", "/3")
         assert [client.read_response().status for _ in range(3)] == [200] * 3
         body = bytes(range(256)) * 10_000
@@ -189,13 +189,13 @@ def test_a_broken_response_is_no_whole_one(serve: Serve, certificates: Certifica
         raise ValueError("boom")
 
     running = serve(app, **certificates.options)
-    with RawClient(running.address, tls=certificates.client_context()) as client:
+    with RawConnection(running.address, tls=certificates.client_context()) as client:
         client.get()
         delivered.set()
         with pytest.raises(Truncated):
             client.read_response()
     delivered.clear()
-    with RawClient(running.address, tls=certificates.client_context()) as client:
+    with RawConnection(running.address, tls=certificates.client_context()) as client:
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         assert client.read_head().framing == "close"
         assert client.read_exactly(4) == b"part"
@@ -207,7 +207,7 @@ def test_a_broken_response_is_no_whole_one(serve: Serve, certificates: Certifica
 
 def test_a_refusal_reaches_a_client_that_is_still_sending(serve: Serve, certificates: Certificates) -> None:
     running = serve(ok, **certificates.options)
-    with RawClient(running.address, tls=certificates.client_context()) as client:
+    with RawConnection(running.address, tls=certificates.client_context()) as client:
         client.send(b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
         for _ in range(10):
             client.send(b"x" * 10_000)
@@ -226,7 +226,7 @@ def test_a_client_that_closes_is_a_disconnect_as_tls_cannot_be_half_closed(serve
         ended.set()
 
     running = serve(app, **certificates.options)
-    client = RawClient(running.address, tls=certificates.client_context())
+    client = RawConnection(running.address, tls=certificates.client_context())
     client.get()
     assert entered.wait(10)
     client.close()
@@ -245,7 +245,7 @@ def test_a_handshake_that_does_not_come_is_given_up(serve: Serve, certificates: 
         works(running, certificates)
         assert silent.recv(1) == b""
         assert slow.recv(1) == b""
-    assert running.call(lambda: len(running.server._connections)) <= 1
+    assert running.run(lambda: len(running.server._connections)) <= 1
     assert not records.errors
 
 
@@ -261,7 +261,7 @@ def test_a_handshake_that_does_not_come_is_given_up(serve: Serve, certificates: 
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_what_is_no_tls_is_cut_and_the_server_lives(serve: Serve, certificates: Certificates, records: Records, data: bytes, how: str) -> None:
     running = serve(ok, **certificates.options)
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         client.send(data)
         if how == "reset":
             client.reset()
@@ -276,7 +276,7 @@ def test_what_is_no_tls_is_cut_and_the_server_lives(serve: Serve, certificates: 
 
 def test_a_client_that_does_not_trust_us_is_its_own_affair(serve: Serve, certificates: Certificates, records: Records) -> None:
     running = serve(ok, **certificates.options)
-    with pytest.raises(ssl.SSLCertVerificationError), RawClient(running.address, tls=ssl.create_default_context()):
+    with pytest.raises(ssl.SSLCertVerificationError), RawConnection(running.address, tls=ssl.create_default_context()):
         pass
     works(running, certificates)
     assert not records.errors
@@ -315,7 +315,7 @@ def test_one_file_can_hold_certificate_and_key(serve: Serve, certificates: Certi
 
 def test_the_ciphers_can_be_chosen(serve: Serve, certificates: Certificates) -> None:
     running = serve(show, **certificates.options, ssl_ciphers="ECDHE+CHACHA20")
-    with RawClient(running.address, tls=certificates.client_context(version=ssl.TLSVersion.TLSv1_2)) as client:
+    with RawConnection(running.address, tls=certificates.client_context(version=ssl.TLSVersion.TLSv1_2)) as client:
         # RFC 7905
         assert seen(client)["extensions"]["tls"]["cipher_suite"] in {0xCCA8, 0xCCA9}
 
@@ -376,7 +376,7 @@ def test_the_command_line_serves_tls_and_says_a_mistake_in_one_line(certificates
     arguments = ["main:app", "--port", "0", "--lifespan", "off", "--ssl-certfile", str(certificates.certificate)]
     with child(*arguments, "--ssl-keyfile", str(certificates.key), source=NO_CONTENT, cwd=tmp_path) as server:
         assert "https://127.0.0.1:" in server.wait_line(lambda line: "listening on" in line)
-        with RawClient(server.address, tls=certificates.client_context()) as client:
+        with RawConnection(server.address, tls=certificates.client_context()) as client:
             assert client.exchange().status == 204
     # An encrypted key without a password must not ask on a terminal that nobody sits at.
     with child(*arguments, "--ssl-keyfile", encrypted(certificates, tmp_path), cwd=tmp_path) as server:

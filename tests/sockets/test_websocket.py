@@ -18,9 +18,9 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.sync.client import connect
 
 from asgiserve import ClientDisconnected, LocalProtocolError, Server
+from pytest_asgiserve.raw import RawConnection
 from tests.support.apps import described, respond
 from tests.support.certificates import Certificates
-from tests.support.rawclient import RawClient
 from tests.support.serving import loop_factory
 from tests.support.websocket import (
     BINARY,
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from asgiserve.logs import AccessRecord
-    from tests.sockets.conftest import Serve, Stack
+    from pytest_asgiserve import LiveServer
+    from tests.sockets.conftest import Serve, ServeBare, Stack
     from tests.support.apps import App, Message, Receive, Scope, Send
     from tests.support.records import Records
-    from tests.support.serving import Serving
 
 WAIT = 10.0
 MIB = 1 << 20
@@ -195,7 +195,7 @@ def test_a_handshake_is_accepted_refused_or_an_ordinary_request(serve: Serve, re
             if status != 200:
                 assert response.one(b"connection") == (b"upgrade, close" if told else b"close")
                 client.expect_closed()
-    with RawClient(running.address) as client:
+    with RawConnection(running.address) as client:
         assert client.exchange().body == b"http"
 
 
@@ -538,7 +538,7 @@ def test_a_client_that_breaks_a_rule_is_told_so_while_it_is_still_sending(serve:
     (record,) = access(records)
     assert (record.status, record.close_code) == (101, code)
     assert records.errors == []
-    with RawClient(running.address) as other:
+    with RawConnection(running.address) as other:
         assert other.exchange().status == 200
 
 
@@ -676,7 +676,7 @@ def test_a_client_that_never_answers_the_close_is_let_go(serve: Serve, records: 
     assert access(records)[0].close_code == 4000
 
 
-def test_a_stop_of_the_server_is_1012_to_client_and_application_and_the_lifespan_ends_after_it(serve: Serve, records: Records) -> None:
+def test_a_stop_of_the_server_is_1012_to_client_and_application_and_the_lifespan_ends_after_it(serve_bare: ServeBare, records: Records) -> None:
     # asgi.ws.shutdown
     told = Told()
     inner = echo(told)
@@ -690,7 +690,7 @@ def test_a_stop_of_the_server_is_1012_to_client_and_application_and_the_lifespan
         else:
             await inner(scope, receive, send)
 
-    running = serve(app, lifespan="on")
+    running = serve_bare(app, lifespan="on")
     assert told.next() == "lifespan.startup"
     with RawWebSocket(running.address) as client, RawWebSocket(running.address) as silent:
         client.open()
@@ -717,7 +717,7 @@ def test_a_stop_is_not_held_up_by_a_client_that_does_not_answer(serve: Serve) ->
         client.expect_close(1012)
 
 
-def test_an_application_that_does_not_end_after_1012_is_cancelled_after_the_grace(serve: Serve, records: Records) -> None:
+def test_an_application_that_does_not_end_after_1012_is_cancelled_after_the_grace(serve_bare: ServeBare, records: Records) -> None:
     told = Told()
 
     async def script(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -727,7 +727,7 @@ def test_an_application_that_does_not_end_after_1012_is_cancelled_after_the_grac
         finally:
             told.put("cancelled")
 
-    running = serve(scripted(script), timeout_graceful_shutdown=0.1)
+    running = serve_bare(scripted(script), timeout_graceful_shutdown=0.1)
     with RawWebSocket(running.address) as client:
         client.open()
         running.server.stop()
@@ -778,9 +778,9 @@ def test_a_client_that_does_not_answer_pings_is_closed_with_1011(serve: Serve, r
 # ---- back-pressure -----------------------------------------------------------------------------------------------------------------
 
 
-def buffered(running: Serving) -> int:
+def buffered(running: LiveServer) -> int:
     """The bytes that wait in the transports of the server."""
-    return int(running.call(lambda: sum(each.transport.get_write_buffer_size() for each in running.server._connections if each.transport)))
+    return int(running.run(lambda: sum(each.transport.get_write_buffer_size() for each in running.server._connections if each.transport)))
 
 
 def test_send_waits_for_a_client_that_does_not_read(serve: Serve) -> None:
@@ -1065,8 +1065,8 @@ def test_a_client_on_tls_that_breaks_a_rule_is_told_so_while_it_is_still_sending
         client.expect_closed()
 
 
-def test_a_stop_of_the_server_is_1012_on_tls_too(serve: Serve, records: Records, certificates: Certificates) -> None:
-    running = serve(echo(), timeout_linger=0.2, **certificates.options)
+def test_a_stop_of_the_server_is_1012_on_tls_too(serve_bare: ServeBare, records: Records, certificates: Certificates) -> None:
+    running = serve_bare(echo(), timeout_linger=0.2, **certificates.options)
     with RawWebSocket(running.address, tls=certificates.client_context()) as client:
         client.open()
         running.server.stop()

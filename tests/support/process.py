@@ -8,15 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_asgiserve.process import ChildProcess
+
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Child", "child"]
@@ -27,54 +25,16 @@ _RUN_MODULE = "import runpy; runpy.run_module('asgiserve', run_name='__main__', 
 _listening = re.compile(r"listening on (?:https?://(\[[^\]]+\]|[^:]+):(\d+)|unix:(\S+))").search
 
 
-class Child:
-    """A running child. Made by `child`."""
+class Child(ChildProcess):
+    """A running child. Made by `child`; what the plugin's own children are, with more patience."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self._lines: list[str] = []
-        self._changed = threading.Condition()
-        self._ended = 0
-        self._readers = [threading.Thread(target=self._read, args=(stream,), daemon=True) for stream in (process.stdout, process.stderr)]
-        for reader in self._readers:
-            reader.start()
+    def wait_line(self, found: Callable[[str], object], timeout: float = _START) -> str:
+        """The first line of its output for which ``found`` is true."""
+        return super().wait_line(found, timeout)
 
-    def _read(self, stream: Iterator[str]) -> None:
-        for line in stream:
-            with self._changed:
-                self._lines.append(line.rstrip("\n"))
-                self._changed.notify_all()
-        with self._changed:
-            self._ended += 1
-            self._changed.notify_all()
-
-    @property
-    def lines(self) -> list[str]:
-        """What it wrote so far, on stdout and stderr."""
-        with self._changed:
-            return self._lines[:]
-
-    @property
-    def output(self) -> str:
-        """The same as one text."""
-        return "\n".join(self.lines)
-
-    def wait_line(self, found: Callable[[str], object], seconds: float = _START) -> str:
-        """The first line for which ``found`` is true.
-
-        Raises:
-            AssertionError: there was none in time, or the child ended without it.
-        """
-        deadline = time.monotonic() + seconds
-        with self._changed:
-            while True:
-                for line in self._lines:
-                    if found(line):
-                        return line
-                left = deadline - time.monotonic()
-                if left <= 0 or self._ended == len(self._readers):
-                    raise AssertionError("the child did not say so; it said:\n" + "\n".join(self._lines))
-                self._changed.wait(left)
+    def wait(self, timeout: float = _START) -> int:
+        """Its exit status, when it ends."""
+        return super().wait(timeout)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -83,41 +43,10 @@ class Child:
         assert match is not None
         return match[1].strip("[]"), int(match[2])
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        self.process.send_signal(number)
-
-    def wait(self, seconds: float = _START) -> int:
-        """Its exit code, with all of its output read.
-
-        Raises:
-            AssertionError: it did not end in time.
-        """
-        try:
-            code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(_START)
-            raise AssertionError(f"the child did not end within {seconds:g} s; it said:\n{self.output}") from None
-        for reader in self._readers:
-            reader.join(_START)
-        return code
-
-    def close(self) -> None:
-        """End it, whatever it does."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(_START)
-        for reader in self._readers:
-            reader.join(_START)
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream is not None:
-                stream.close()
-
     @property
     def resident_bytes(self) -> int:
         """Its memory: VmRSS of Linux."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         match = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert match is not None
         return int(match[1]) * 1024
@@ -125,7 +54,7 @@ class Child:
     @property
     def cpu_seconds(self) -> float:
         """The processor time that it took, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -149,20 +78,6 @@ def child(
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
     variables.update({"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **(environment or {})})
     start = ["-c", f"{prelude}\n{_RUN_MODULE}"] if prelude else ["-m", "asgiserve"]
-    process = subprocess.Popen(
-        [sys.executable, *start, *arguments],
-        cwd=cwd,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="backslashreplace",
-        pass_fds=fds,
-    )
-    running = Child(process)
-    try:
+    with Child() as running:
+        running.spawn([sys.executable, *start, *arguments], cwd=cwd, environment=variables, pass_fds=fds)
         yield running
-    finally:
-        running.close()

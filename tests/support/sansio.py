@@ -17,14 +17,14 @@ from asgiserve.core.exchange import ABORTED, DONE
 from asgiserve.core.http1 import Http1Connection
 from asgiserve.core.parsers import choose_parser
 from asgiserve.errors import ClientDisconnected, LocalProtocolError
-from tests.support.rawclient import RawClient
+from pytest_asgiserve.raw import RawConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from collections.abc import Set as AbstractSet
 
     from asgiserve.core.exchange import Exchange
-    from tests.support.rawclient import Response
+    from pytest_asgiserve.raw import RawResponse
 
 __all__ = [
     "AVAILABLE",
@@ -342,8 +342,8 @@ def ignore(call: Call) -> Steps:
         yield "event"
 
 
-def read_responses(data: bytes, methods: Iterable[bytes] = ()) -> list[Response]:
-    """Every response in ``data``, to requests with these methods (GET where they run out). Strict: see `tests.support.rawclient`."""
+def read_responses(data: bytes, methods: Iterable[bytes] = ()) -> list[RawResponse]:
+    """Every response in ``data``, to requests with these methods (GET where they run out). Strict: see `pytest_asgiserve.raw`."""
     client = _Written(data)
     remaining = iter(methods)
     responses = []
@@ -355,7 +355,7 @@ def read_responses(data: bytes, methods: Iterable[bytes] = ()) -> list[Response]
     return responses
 
 
-class _Written(RawClient):
+class _Written(RawConnection):
     """What a server wrote, read as if it came from a socket."""
 
     def __init__(self, data: bytes) -> None:  # no super().__init__(): there is no socket
@@ -481,7 +481,7 @@ class Wire:
         return [exchange.head.method for exchange in self.owner.begun]
 
     @property
-    def responses(self) -> list[Response]:
+    def responses(self) -> list[RawResponse]:
         """Every response so far, with the informational ones before it; a last one that is not complete raises `Truncated`."""
         return read_responses(self.transport.written, self.methods)
 

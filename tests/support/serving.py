@@ -1,23 +1,23 @@
-"""A real server, in a thread of its own, for tests with real sockets.
+"""Real servers for tests with real sockets: each parser on each event loop.
 
-The law of this module: nothing sleeps and nothing polls. Starting returns when the server accepts, an error at start-up is raised where `serving` is
-entered, and leaving it joins the thread within a bound or fails.
+Where a test looks at a server as a user would, it uses ``live_server_factory`` (fixture ``serve`` of tests/sockets). What is here is for the others,
+which look at how a server itself starts, stops and accepts: the same thread, without the instrument of `LiveServer`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib.util
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from asgiserve import Server
+from asgiserve.supervisor import loop_factory
+from pytest_asgiserve.runner import ServerThread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
     from asgiserve import Address
 
@@ -53,60 +53,21 @@ STACKS = [
 ]
 
 
-def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Makes event loops of the kind ``asyncio`` or ``uvloop``."""
-    if name == "uvloop":
-        import uvloop  # noqa: PLC0415 - not there everywhere
+class Serving(ServerThread):
+    """A running server without an instrument. Made by `serving`."""
 
-        return uvloop.new_event_loop
-    return asyncio.SelectorEventLoop
+    def start(self, seconds: float = _START) -> None:
+        """As `ServerThread.start`, with time for a slow machine."""
+        super().start(seconds)
 
-
-class Serving:
-    """A running server. Made by `serving`.
-
-    ``server`` is the `Server`, ``loop`` the event loop that it runs on, in another thread.
-    """
-
-    def __init__(self, server: Server, loop: str) -> None:
-        self.server = server
-        self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by the thread before `_settled`
-        self.error: BaseException | None = None
-        self._factory = loop_factory(loop)
-        self._settled = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="asgiserve under test", daemon=True)
-
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=self._factory) as runner:
-                self.loop = runner.get_loop()
-                runner.run(self.server.serve(on_started=lambda _: self._settled.set()))
-        except BaseException as error:  # noqa: BLE001 - handed to the thread of the test
-            self.error = error
-        finally:
-            self._settled.set()
-
-    def start(self) -> None:
-        """Start the thread; returns when the server accepts.
-
-        Raises:
-            StartupError: or whatever else the start raised.
-        """
-        self.thread.start()
-        if not self._settled.wait(_START):
-            raise AssertionError(f"the server did not start within {_START:g} s")
-        if self.error is not None:
-            self.thread.join(_JOIN)
-            raise self.error
-
-    def stop(self, *, force: bool = False) -> None:
-        """Stop the server and join its thread. Idempotent.
+    def stop(self, seconds: float = _JOIN, *, force: bool = False) -> None:
+        """Stop the server as a signal would, and join its thread. Idempotent.
 
         Raises:
             AssertionError: it did not stop in time.
         """
         self.server.stop(force=force)
-        self.join()
+        self.join(seconds)
 
     def join(self, seconds: float = _JOIN) -> None:
         """Wait for the thread.
@@ -116,9 +77,10 @@ class Serving:
         """
         self.thread.join(seconds)
         if self.thread.is_alive():
+            holders = self.holders()
             self.server.stop(force=True)
             self.thread.join(_JOIN)
-            raise AssertionError(f"the server did not stop within {seconds:g} s")
+            raise AssertionError(f"the server did not stop within {seconds:g} s:\n{holders}")
         if self.error is not None:
             error, self.error = self.error, None
             raise error
@@ -141,22 +103,6 @@ class Serving:
         """What a client opens."""
         return self.listener.url
 
-    def run(self, coroutine: Awaitable[Any], seconds: float = 10.0) -> Any:
-        """The result of ``coroutine``, run on the server's loop."""
-
-        async def wait() -> Any:
-            return await coroutine
-
-        return asyncio.run_coroutine_threadsafe(wait(), self.loop).result(seconds)
-
-    def call(self, function: Callable[[], Any], seconds: float = 10.0) -> Any:
-        """The result of ``function``, called on the server's loop."""
-
-        async def wait() -> Any:
-            return function()
-
-        return asyncio.run_coroutine_threadsafe(wait(), self.loop).result(seconds)
-
 
 @contextlib.contextmanager
 def serving(app: Any, *, loop: str = "asyncio", parser: str = "auto", sockets: Any = None, **options: Any) -> Iterator[Serving]:
@@ -173,7 +119,7 @@ def serving(app: Any, *, loop: str = "asyncio", parser: str = "auto", sockets: A
     options.setdefault("timeout_graceful_shutdown", 10.0)
     if sockets is None and not {"bind", "uds", "fd", "host", "port"} & options.keys():
         options["port"] = 0
-    running = Serving(Server(app, sockets=sockets, http=parser, **options), loop)
+    running = Serving(Server(app, sockets=sockets, http=parser, loop=loop, **options))
     running.start()
     try:
         yield running

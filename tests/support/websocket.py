@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tests.support.rawclient import FramingError, RawClient
+from pytest_asgiserve.raw import FramingError, RawConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from tests.support.rawclient import Response
+    from pytest_asgiserve.raw import RawResponse
 
 __all__ = [
     "ACCEPT",
@@ -149,15 +149,15 @@ def handshake(*fields: str, path: str = "/", method: str = "GET", version: str =
     return "\r\n".join(lines).encode("latin-1")
 
 
-class RawWebSocket(RawClient):
+class RawWebSocket(RawConnection):
     """One connection that speaks WebSocket after `open`."""
 
-    def open(self, *fields: str, path: str = "/", behind: bytes = b"") -> Response:
+    def open(self, *fields: str, path: str = "/", behind: bytes = b"") -> RawResponse:
         """The opening handshake, with ``behind`` in the same segment; its answer, which must be a lawful 101."""
         self.send(handshake(*fields, path=path) + behind)
         return self.read_switch()
 
-    def read_switch(self) -> Response:
+    def read_switch(self) -> RawResponse:
         """The 101."""
         response = self.read_response()
         if response.status != 101:
