@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_asgiserve import faults
     from pytest_asgiserve.failures import ApplicationError
     from pytest_asgiserve.leaks import Leak
-    from pytest_asgiserve.live import ApplicationErrorWarning, LeakWarning, LiveServer
+    from pytest_asgiserve.live import ApplicationErrorWarning, LeakError, LeakWarning, LiveServer
     from pytest_asgiserve.plugin import LiveServerFactory
     from pytest_asgiserve.raw import RawConnection, RawResponse
     from pytest_asgiserve.recorder import RecordedExchange
@@ -24,6 +24,7 @@ __all__ = [
     "ApplicationError",
     "ApplicationErrorWarning",
     "Leak",
+    "LeakError",
     "LeakWarning",
     "LiveServer",
     "LiveServerFactory",
@@ -43,6 +44,7 @@ _HOMES = {
     "ApplicationError": "failures",
     "ApplicationErrorWarning": "live",
     "Leak": "leaks",
+    "LeakError": "live",
     "LeakWarning": "live",
     "LiveServer": "live",
     "LiveServerFactory": "plugin",

@@ -10,7 +10,7 @@ import re
 import threading
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_asgiserve.frames import format_error
 
@@ -19,23 +19,32 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["ApplicationError", "ExpectedError", "Failures", "describe_errors", "format_errors"]
+__all__ = ["ApplicationError", "ExpectedError", "Failures", "describe_errors", "format_errors", "is_departure"]
 
 
 @dataclass(frozen=True, slots=True)
 class ApplicationError:
     """One failure of the application.
 
-    ``exception`` is None where it returned without a complete response. ``method`` and ``target`` are empty where it was the lifespan that failed.
+    ``exception`` is None where it returned without a complete response. ``method`` and ``target`` are empty where it was no request that failed, but
+    the ``lifespan``, something that runs in the ``background``, or the ``process`` as such; ``place`` says which.
     """
 
     detail: str
     exception: BaseException | None
     method: str = ""
     target: str = ""
+    place: str = "lifespan"
+
+    @property
+    def where(self) -> str:
+        """The request, or what else failed."""
+        return f"{self.method} {self.target}".strip() or self.place
 
     def __str__(self) -> str:
-        where = f"{self.method} {self.target}".strip() or "lifespan"
+        where = self.where
+        if self.place == "process":
+            return self.detail
         if self.exception is None:
             return f"{where}: {self.detail}"
         exception = _unwrap(self.exception)
@@ -159,10 +168,25 @@ class ExpectedError:
             raise AssertionError(f"the application raised no {wanted}{instead}")
 
 
+# What frameworks make of the disconnect event for a handler that waits for more; FastAPI's are Starlette's.
+_DISCONNECTS: Final = {"ClientDisconnect", "WebSocketDisconnect"}
+_FRAMEWORKS: Final = {"starlette", "litestar"}
+
+
+def is_departure(error: BaseException) -> bool:
+    """Whether ``error`` only says, in a framework's words, that the client has gone.
+
+    ``while True: await websocket.receive_text()`` ends so with every client, and is no fault that a test should fail for.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_departure(inner) for inner in error.exceptions)
+    return any(kind.__name__ in _DISCONNECTS and kind.__module__.partition(".")[0] in _FRAMEWORKS for kind in type(error).__mro__)
+
+
 def describe_errors(errors: Sequence[ApplicationError]) -> str:
     """One line each, for a failure's message. A single one stands in the first line, which is all that pytest's summary shows."""
     if len(errors) == 1:
-        return f"unhandled error in {errors[0]}"
+        return str(errors[0]) if errors[0].place == "process" else f"unhandled error in {errors[0]}"
     return "\n".join([f"{len(errors)} unhandled errors in the application:", *(f"  {error}" for error in errors)])
 
 
@@ -170,7 +194,6 @@ def format_errors(errors: Sequence[ApplicationError], *, full: bool = False) -> 
     """Every error with its traceback, for a section of the report; ``full`` with every frame of every framework."""
     parts = []
     for error in errors:
-        where = f"{error.method} {error.target}".strip() or "lifespan"
-        head = f"--- {where}: {error.detail}"
+        head = f"--- {error.where}: {error.detail}"
         parts.append(head if error.exception is None else f"{head}\n{format_error(error.exception, full=full)}")
     return "\n".join(parts)

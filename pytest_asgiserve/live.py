@@ -6,10 +6,12 @@ through it is closed through it, and an error of the application that nobody exp
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import shutil
 import tempfile
+import time
 import unittest
 import warnings
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +20,7 @@ from asgiserve.errors import ConfigError, StartupError
 from asgiserve.server import Server
 from pytest_asgiserve.authority import session_authority
 from pytest_asgiserve.failures import ApplicationError, ExpectedError, describe_errors, format_errors
+from pytest_asgiserve.frameworks import listening_to_frameworks
 from pytest_asgiserve.leaks import format_leaks
 from pytest_asgiserve.listening import bind_loopback
 from pytest_asgiserve.observer import Observer
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
     from pytest_asgiserve.recorder import RecordedExchange
     from pytest_asgiserve.websocket import WebSocketClient
 
-__all__ = ["ApplicationErrorWarning", "LeakWarning", "LiveServer"]
+__all__ = ["ApplicationErrorWarning", "LeakError", "LeakWarning", "LiveServer"]
 
 # How long a call may go on behind its complete response (a background task, an exception after it) before a check looks at what is there.
 _SETTLE: Final = 1.0
@@ -57,6 +60,10 @@ class ApplicationErrorWarning(UserWarning):
 
 class LeakWarning(UserWarning):
     """The application under test left something behind, and ``leaks="warn"``."""
+
+
+class LeakError(AssertionError):
+    """The application under test left something behind, and ``leaks="fail"``."""
 
 
 class LiveServer:
@@ -73,10 +80,12 @@ class LiveServer:
             ``limits={"max_body_bytes": 10}``, ``timeout_keep_alive=1``.
 
     Raises:
-        ConfigError: a setting is unknown or impossible.
+        ConfigError: a setting is unknown or impossible. Also, with ``mode="process"``, out of whatever needs the server in this process: `server`,
+            `app`, `loop`, `state`, `run`, `exchanges`, `expect_error`, `faults`, `leaks`, `drain`.
     """
 
     def __init__(self, app: Any, **settings: Any) -> None:
+        __tracebackhide__ = True
         self._setup(Settings(app=app).merge(settings))
 
     @classmethod
@@ -93,6 +102,9 @@ class LiveServer:
         self._child: ChildServer | None = None
         self._folder: str | None = None
         self._told_failure = False
+        self._listeners = contextlib.ExitStack()
+        # Where warnings point to: a file and a line. The plugin names the test.
+        self.blamed: tuple[str, int] | None = None
         self._client: httpx.Client | None = None
         self._open: list[Any] = []
         self._url = ""
@@ -130,7 +142,9 @@ class LiveServer:
                 server = Server(settings.app, config=config, sockets=sockets, instrument=self._observer)
                 self._observer.faults.attach(server)
                 self._thread = ServerThread(server)
+                self._thread.on_unhandled = self._observer.loop_reported
                 self._thread.start(settings.start_timeout)
+                self._listeners.enter_context(listening_to_frameworks(server.app, self._observer.framework_answered))
                 address = server.addresses[0]
         except BaseException:
             self._remove_folder()
@@ -149,7 +163,7 @@ class LiveServer:
 
         Raises:
             StopTimeoutError: it did not stop within ``stop_timeout``; the message has the open connections and where the tasks wait.
-            AssertionError: the application left something behind, and ``leaks="fail"``.
+            LeakError: the application left something behind, and ``leaks="fail"``.
         """
         __tracebackhide__ = True
         opened, self._open = self._open[::-1], []
@@ -165,6 +179,7 @@ class LiveServer:
                 self._thread.find_leaks = self.settings.leaks != "off"
                 self._thread.stop(self.settings.stop_timeout)
         finally:
+            self._listeners.close()
             self._remove_folder()
         self._check_leaks()
 
@@ -180,8 +195,15 @@ class LiveServer:
         leaks, self._thread.leaks = self._thread.leaks, []
         text = f"the application left {len(leaks)} thing{'' if len(leaks) == 1 else 's'} behind:\n{format_leaks(leaks)}"
         if self.settings.leaks == "fail":
-            raise AssertionError(text)
-        warnings.warn(text, LeakWarning, stacklevel=2)
+            raise LeakError(text)
+        self.warn(text, LeakWarning)
+
+    def warn(self, text: str, category: type[Warning]) -> None:
+        """Warn of what happened in this server; the warning points to the test."""
+        if self.blamed is not None:
+            warnings.warn_explicit(text, category, *self.blamed)
+        else:
+            warnings.warn(text, category, stacklevel=4)
 
     def __enter__(self) -> Self:
         __tracebackhide__ = True
@@ -199,7 +221,7 @@ class LiveServer:
         if errors and error is None:
             if self.settings.errors == "fail":
                 raise AssertionError(describe_errors(errors) + "\n" + format_errors(errors))
-            warnings.warn(describe_errors(errors), ApplicationErrorWarning, stacklevel=2)
+            self.warn(describe_errors(errors), ApplicationErrorWarning)
 
     # Where it is.
 
@@ -221,6 +243,7 @@ class LiveServer:
         return self._url
 
     def __add__(self, path: str) -> str:
+        """The URL of ``path``, which begins with a slash."""
         return self._url + path
 
     def __repr__(self) -> str:
@@ -291,6 +314,8 @@ class LiveServer:
             if certificate is not None:
                 raise ConfigError("a client certificate needs a server with tls=True")
             return None
+        if certificate is not None and not self.settings.options.get("ssl_cert_reqs"):
+            raise ConfigError("the server asks for no client certificate; give it ssl_cert_reqs=1 (optional) or 2 (required)")
         own = self.settings.options.get("ssl_certfile")
         return session_authority().client_context(certificate, also_trust=str(own) if own is not None else None)
 
@@ -305,7 +330,7 @@ class LiveServer:
         """Another `httpx.Client`, closed for you as well.
 
         Args:
-            certificate: present a client certificate of this name, as in ``"alice@example.org"``.
+            certificate: present a client certificate of this name, as in ``"alice@example.org"``; the server needs ``ssl_cert_reqs=1`` or ``2``.
             options: of `httpx.Client`: ``headers``, ``cookies``, ``timeout``, ``follow_redirects``, …
         """
         from pytest_asgiserve.clients import make_client  # noqa: PLC0415 - httpx takes 60 ms
@@ -315,7 +340,7 @@ class LiveServer:
         return made
 
     def async_client(self, *, certificate: str | None = None, **options: Any) -> httpx.AsyncClient:
-        """An `httpx.AsyncClient` for ``async with``, on asyncio and trio. Arguments as of `new_client`."""
+        """An `httpx.AsyncClient` for ``async with``, on asyncio and trio; that closes it. Arguments as of `new_client`."""
         from pytest_asgiserve.clients import make_async_client  # noqa: PLC0415 - httpx takes 60 ms
 
         return make_async_client(self._url, uds=self.uds, tls=self._context(certificate), **options)
@@ -370,6 +395,8 @@ class LiveServer:
     def settle(self) -> bool:
         """Wait until the server has seen what was sent to it, and until no request goes on behind its complete response; at most a second.
 
+        `errors`, `exchanges`, `leaks` and `expect_error` do it by themselves.
+
         Returns:
             whether no request runs now.
         """
@@ -379,7 +406,7 @@ class LiveServer:
 
     @property
     def errors(self) -> list[ApplicationError]:
-        """The errors of the application that nobody expected so far."""
+        """The errors of the application that nobody expected so far. With ``mode="process"`` only the end of the process is known."""
         if self._thread is not None:
             self.settle()
         return self._observer.failures.peek()
@@ -390,7 +417,7 @@ class LiveServer:
             self.settle()
         if self._child is not None and self._child.failure is not None and not self._told_failure:
             self._told_failure = True
-            self._observer.failures.add(ApplicationError(self._child.failure, None, "process"))
+            self._observer.failures.add(ApplicationError(self._child.failure, None, place="process"))
         return self._observer.failures.take()
 
     def take_output(self) -> str:
@@ -465,14 +492,23 @@ class LiveServer:
     def drain(self, timeout: float = _CLIENT_TIMEOUT) -> None:
         """Accept no more connections and wait until running requests have finished. Streams and WebSockets are told to end.
 
+        WebSockets that were opened with `ws` answer the close; messages that came before it can still be received.
+
         Raises:
             StopTimeoutError: they did not within ``timeout`` seconds; the message says what they wait for.
         """
         __tracebackhide__ = True
         thread = self._in_process("drain()")
         self._observer.faults.release_all()
-        if not thread.drain(timeout):
+        if not thread.drain(timeout, functools.partial(self._answer_closes, time.monotonic() + timeout)):
             raise StopTimeoutError(f"the server did not drain within {timeout:g} s; what held it:\n{thread.holders()}")
+
+    def _answer_closes(self, deadline: float) -> None:
+        """Have the WebSockets that were opened here answer the server's close: they read only when they are asked to."""
+        for client in self._open:
+            if hasattr(client, "wait_closed"):
+                with contextlib.suppress(TimeoutError):
+                    client.wait_closed(max(deadline - time.monotonic(), 0.001))
 
     # The child, with mode="process".
 

@@ -10,7 +10,7 @@ import contextvars
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from pytest_asgiserve.failures import ApplicationError, Failures
+from pytest_asgiserve.failures import ApplicationError, Failures, is_departure
 from pytest_asgiserve.faults import Faults
 from pytest_asgiserve.recorder import RecordedExchange, Recorder
 
@@ -91,9 +91,15 @@ class Observer:
         """The server logs it."""
 
     def application_failed(self, exchange: Exchange | None, detail: str, error: BaseException | None) -> bool:
-        """Collect it; before the client can see it."""
+        """Collect it; before the client can see it. Where errors are not kept, the server logs them as it does in production."""
         if not self._keeps_errors:
             return False
+        if error is not None and is_departure(error):
+            return True
+        record = _current.get()
+        if record is not None and record.answered is not None and record.answered is error:
+            # Told by its framework already, which was then set to raise it again.
+            return True
         if exchange is None:
             self.failures.add(ApplicationError(detail, error))
         else:
@@ -103,6 +109,31 @@ class Observer:
         return True
 
     # For the live server.
+
+    def framework_answered(self, error: BaseException) -> None:
+        """A framework made a 500 of ``error`` itself. Called in the context of the request, in whatever thread that runs in."""
+        record = _current.get()
+        if not self._keeps_errors or record is None or record not in self._calls or is_departure(error):
+            return
+        if record.answered is error:
+            # Django tells of it at each middleware that it passes, where it is set to let it out.
+            return
+        record.error = record.answered = error
+        target = record.raw_path.decode("latin-1") + (f"?{record.query}" if record.query else "")
+        self.failures.add(ApplicationError("exception in the application", error, record.method, target))
+
+    def loop_reported(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """The event loop's exception handler: an exception that nobody awaited, in a task or a callback of the application's."""
+        error = context.get("exception")
+        if (
+            not self._keeps_errors
+            or not isinstance(error, Exception)
+            or isinstance(error, OSError)
+            or not {"task", "future", "handle"} & context.keys()
+        ):
+            loop.default_exception_handler(context)
+            return
+        self.failures.add(ApplicationError(str(context.get("message") or "unhandled exception"), error, place="background"))
 
     @property
     def busy(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import warnings
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol
 
 import pytest
@@ -265,7 +264,7 @@ def _watch(item: pytest.Item, when: _Phase) -> Generator[None, object, object]:
         raise
     text, failing = _collect(item, state, when)
     if failing:
-        _fail(f"{text}\n{_ADVICE}")
+        _fail(text)
     return result
 
 
@@ -306,9 +305,9 @@ def _take(server: LiveServer, *, full: bool) -> tuple[str, str, bool]:
     text = describe_errors(errors)
     section = "\n".join(part for part in (output, format_errors(errors, full=full)) if part)
     if server.settings.errors == "warn":
-        warnings.warn(text, ApplicationErrorWarning, stacklevel=2)
+        server.warn(text, ApplicationErrorWarning)
         return section, "", False
-    return section, text, True
+    return section, text if errors[0].place == "process" else f"{text}\n{_ADVICE}", True
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -324,7 +323,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if capture is not None:
         capture.suspend_global_capture(in_=True)
     lines = [f"\n{pyfuncitem.nodeid} is served at:", *(f"  {server.url}{f' on {server.uds}' if server.uds else ''}" for server in state.running)]
-    for line in [*lines, "Ctrl+C ends it."]:
+    for line in [*lines, "Ctrl+C ends this test."]:
         if reporter is not None:
             reporter.write_line(line)
     with contextlib.suppress(KeyboardInterrupt):
@@ -341,6 +340,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def _serve_or_fail(request: pytest.FixtureRequest, app: Any, parser: str) -> Iterator[LiveServer]:
     """For a fixture: what keeps a server from starting or stopping is the report, without the frames of ours."""
     from asgiserve.errors import StartupError  # noqa: PLC0415 - as above
+    from pytest_asgiserve.live import LeakError  # noqa: PLC0415
     from pytest_asgiserve.unstoppable import StartTimeoutError, StopTimeoutError, describe_start_failure  # noqa: PLC0415
 
     try:
@@ -350,7 +350,7 @@ def _serve_or_fail(request: pytest.FixtureRequest, app: Any, parser: str) -> Ite
         finally:
             _finish(request, server)
         return
-    except (StartupError, StartTimeoutError, StopTimeoutError) as error:
+    except (StartupError, StartTimeoutError, StopTimeoutError, LeakError) as error:
         reason = describe_start_failure(error) if isinstance(error, StartupError) else str(error)
         reason = "\n".join([reason, *getattr(error, "__notes__", ())])
     pytest.fail(reason, pytrace=False)
@@ -364,7 +364,12 @@ def _start(request: pytest.FixtureRequest, settings: Settings) -> LiveServer:
         from pytest_asgiserve.settings import NO_APPLICATION  # noqa: PLC0415
 
         pytest.fail(NO_APPLICATION, pytrace=False)
+    if isinstance(settings.app, str) and "app_dir" not in settings.options:
+        # A name is looked for beside the ini file, wherever pytest was started.
+        settings = settings.merge({"app_dir": str(request.config.rootpath)})
     server = LiveServer.from_settings(settings)
+    if isinstance(request.node, pytest.Item):
+        server.blamed = (str(request.node.path), (request.node.location[1] or 0) + 1)
     server.start()
     request.config.stash[_state_key].running.append(server)
     attach(getattr(request, "instance", None), server)
@@ -398,7 +403,10 @@ def _settings(request: pytest.FixtureRequest, app: Any, parser: str, given: Mapp
     __tracebackhide__ = True
     from asgiserve.errors import ConfigError  # noqa: PLC0415 - as above
 
-    layers: list[Mapping[str, Any]] = [{"http": parser}] if parser != "auto" else []
+    # A name is looked for beside the ini file, wherever pytest was started.
+    layers: list[Mapping[str, Any]] = [{"app_dir": str(request.config.rootpath)}]
+    if parser != "auto":
+        layers.append({"http": parser})
     if app is not None:
         layers.append({"app": app})
     for marker in reversed(list(request.node.iter_markers("asgiserve"))):

@@ -122,7 +122,8 @@ class RecordedExchange:
     ``request`` and ``response`` are `RecordedMessage`; ``status`` is the response's on the wire, 0 where there was none and 101 for a WebSocket.
     ``path`` is percent-decoded, ``raw_path`` and ``query`` are as they came. ``scope`` is a copy of what the application got (empty where it was
     not called). ``peer`` is the client's address. ``duration`` is in seconds, None while it runs. ``outcome`` is empty where the response is
-    complete, else a word for how it ended, as in the access log. ``error`` is what the application raised.
+    complete, else a word for how it ended, as in the access log. ``error`` is what the application raised,
+    ``answered`` that where its framework answered it.
     """
 
     def __init__(self, peer: str, exchange: Exchange) -> None:
@@ -143,6 +144,7 @@ class RecordedExchange:
         self.outcome = ""
         self.close_code: int | None = None
         self.error: BaseException | None = None
+        self.answered: BaseException | None = None
         self.began_at = time.time()
         self.duration: float | None = None
         # Let go at its end: with it the call, its frames and what the application left to the garbage collector would live on.

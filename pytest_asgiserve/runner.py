@@ -50,6 +50,7 @@ class ServerThread:
         self.tracker: LeakTracker | None = None
         self.leaks: list[Leak] = []
         self.find_leaks = False
+        self.on_unhandled: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
         self._main: asyncio.Task[Any] | None = None
         self._settled = threading.Event()
         self.thread = threading.Thread(target=self._run, name="asgiserve live server", daemon=True)
@@ -67,6 +68,8 @@ class ServerThread:
 
     async def _serve(self, executor: concurrent.futures.ThreadPoolExecutor) -> None:
         self.loop = asyncio.get_running_loop()
+        if self.on_unhandled is not None:
+            self.loop.set_exception_handler(self.on_unhandled)
         self._main = asyncio.current_task()
         self.loop.set_default_executor(executor)
         self.tracker = LeakTracker(self.loop)
@@ -205,8 +208,9 @@ class ServerThread:
         await self.server.cancel_abandoned(grace)
         return True
 
-    def drain(self, seconds: float) -> bool:
-        """Accept no more and wait until nothing runs; whether that was so within ``seconds``."""
+    def drain(self, seconds: float, meanwhile: Callable[[], object]) -> bool:
+        """Accept no more and wait until nothing runs; whether that was so within ``seconds``. ``meanwhile`` is called here while the loop does it."""
+        __tracebackhide__ = True
 
         async def drained() -> bool:
             await settle_loop()
@@ -216,8 +220,15 @@ class ServerThread:
             finally:
                 abandoned.cancel()
 
-        ended: bool = self.run(drained)
-        return ended
+        began = time.monotonic()
+        draining = asyncio.run_coroutine_threadsafe(drained(), self.loop)
+        meanwhile()
+        try:
+            return draining.result(max(seconds - (time.monotonic() - began), 0) + _BLOCKED)
+        except TimeoutError:
+            # The loop does not turn.
+            draining.cancel()
+            return False
 
     def _ask(self, describe: Callable[[], str]) -> str:
         """What ``describe`` says on the loop; where that does not turn, what keeps it."""

@@ -15,6 +15,8 @@ from asgiserve.config import OPTIONS, SECTIONS, build_config, unknown_option
 from asgiserve.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from asgiserve.config import Config
 
 __all__ = ["CHOICES", "NO_APPLICATION", "Settings"]
@@ -73,6 +75,14 @@ class Settings:
         Raises:
             ConfigError: a name is unknown, or a value impossible; the message is one line.
         """
+        __tracebackhide__ = True
+        try:
+            return self._merged(layers)
+        except ConfigError as error:
+            # The message says it; the way to it is ours.
+            raise error.with_traceback(None) from None
+
+    def _merged(self, layers: Iterable[Mapping[str, Any]]) -> Settings:
         changes: dict[str, Any] = {}
         options = dict(self.options)
         for name, value in (item for layer in layers for item in layer.items()):

@@ -72,7 +72,8 @@ class OpenConnection:
 
 def describe_connection(connection: Any, call: HttpCall | WebSocketCall | None) -> OpenConnection:
     """A snapshot of an `AsyncioConnection` and the call that runs on it."""
-    exchange = call.exchange if call is not None else None
+    # The application may be through with a WebSocket that the client has not closed yet.
+    exchange: Exchange | None = call.exchange if call is not None else connection.protocol.exchange
     protocol = connection.protocol
     if connection.transport is None and exchange is None:
         phase = "connecting"

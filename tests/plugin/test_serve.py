@@ -58,7 +58,7 @@ def test_the_server_of_the_selected_test_runs_until_ctrl_c(tmp_path: Path) -> No
         child.signal(signal.SIGINT)
         assert child.wait(30) == 0, child.output
     assert "test_inner.py::test_look is served at:" in child.output
-    assert "Ctrl+C ends it." in child.output
+    assert "Ctrl+C ends this test." in child.output
     assert "1 passed" in child.output
 
 
