@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgiserve.errors import StartupError
 from asgiserve.supervisor import run_loop
+from pytest_asgiserve.crossing import Crossing, LoopEndedError
 from pytest_asgiserve.frames import format_thread, without_ours
 from pytest_asgiserve.leaks import LeakTracker, format_leaks
 from pytest_asgiserve.observer import settle_loop
@@ -52,6 +53,7 @@ class ServerThread:
         self.find_leaks = False
         self.on_unhandled: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
         self._main: asyncio.Task[Any] | None = None
+        self._crossing = Crossing()
         self._settled = threading.Event()
         self.thread = threading.Thread(target=self._run, name="asgiserve live server", daemon=True)
 
@@ -63,6 +65,7 @@ class ServerThread:
         except BaseException as error:  # noqa: BLE001 - handed to the thread of the test
             self.error = error
         finally:
+            self._crossing.close()
             executor.shutdown(cancel_futures=True)
             self._settled.set()
 
@@ -135,30 +138,32 @@ class ServerThread:
         if not self.running or self.loop.is_closed():
             _close(target)
             raise RuntimeError("run() needs a running server; this one has stopped")
-        future = asyncio.run_coroutine_threadsafe(_call(target, args, kwargs), self.loop)
         try:
-            return future.result(timeout)
+            submitted = self._crossing.submit(self.loop, lambda: _call(target, args, kwargs))
+        except LoopEndedError:
+            _close(target)
+            raise
+        try:
+            return submitted.result(timeout)
+        except LoopEndedError:
+            _close(target)
+            raise
         except TimeoutError:
-            if future.done():
+            if submitted.future.done():
                 raise
-            future.cancel()
+            submitted.cancel()
             raise TimeoutError(f"the server's loop did not finish {target!r} within {timeout:g} s") from None
 
     def settle(self, wait: Callable[[float], Coroutine[Any, Any, bool]], seconds: float) -> None:
         """Have the loop run ``wait(seconds)``; a loop that is blocked is not waited for longer."""
         if not self.running or self.loop.is_closed() or threading.current_thread() is self.thread:
             return
-        pending = wait(seconds)
-        try:
-            future = asyncio.run_coroutine_threadsafe(pending, self.loop)
-        except RuntimeError:
-            # It was closed just now.
-            pending.close()
-            return
-        try:
-            future.result(seconds + _BLOCKED)
-        except (TimeoutError, concurrent.futures.CancelledError):
-            future.cancel()
+        with contextlib.suppress(LoopEndedError, asyncio.CancelledError):
+            submitted = self._crossing.submit(self.loop, lambda: wait(seconds))
+            try:
+                submitted.result(seconds + _BLOCKED)
+            except TimeoutError:
+                submitted.cancel()
 
     def stop(self, seconds: float) -> None:
         """Stop the server and wait for the thread. Running requests may finish; those whose client has gone are cancelled.
@@ -221,7 +226,7 @@ class ServerThread:
                 abandoned.cancel()
 
         began = time.monotonic()
-        draining = asyncio.run_coroutine_threadsafe(drained(), self.loop)
+        draining = self._crossing.submit(self.loop, drained)
         meanwhile()
         try:
             return draining.result(max(seconds - (time.monotonic() - began), 0) + _BLOCKED)
@@ -239,13 +244,14 @@ class ServerThread:
         stack = format_thread(self.thread.ident)
         began = time.monotonic()
         if self._main is not None and not self.loop.is_closed():
-            pending = described()
-            try:
-                answer = asyncio.run_coroutine_threadsafe(pending, self.loop).result(_BLOCKED)
+            with contextlib.suppress(LoopEndedError, TimeoutError, asyncio.CancelledError):
+                submitted = self._crossing.submit(self.loop, described)
+                try:
+                    answer = submitted.result(_BLOCKED)
+                finally:
+                    submitted.cancel()
                 if not stack or time.monotonic() - began < _AT_ONCE:
                     return answer
-            except (RuntimeError, TimeoutError, concurrent.futures.CancelledError):
-                pending.close()
         return f"the event loop does not turn; its thread stands here:\n{stack or '(not in the application)'}"
 
     def holders(self) -> str:

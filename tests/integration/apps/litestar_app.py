@@ -114,4 +114,6 @@ def make_app(site: Site) -> Litestar:
         [hello, echo, read_json, stream, sse, upload, headers, cookies, boom, background, state, file, websocket_echo],
         lifespan=[lifespan],
         openapi_config=None,
+        # Its own would set the level of the root logger, for every test of the process.
+        logging_config=None,
     )
