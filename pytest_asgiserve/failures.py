@@ -34,7 +34,7 @@ class ApplicationError:
     exception: BaseException | None
     method: str = ""
     target: str = ""
-    place: str = "lifespan"
+    place: str = "request"
 
     @property
     def where(self) -> str:

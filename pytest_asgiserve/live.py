@@ -97,7 +97,7 @@ class LiveServer:
 
     def _setup(self, settings: Settings) -> None:
         self.settings = settings
-        self._observer = Observer(keeps_errors=settings.errors != "ignore")
+        self._observer = Observer(keeps_errors=settings.errors != "ignore", lint=settings.lint)
         self._thread: ServerThread | None = None
         self._child: ChildServer | None = None
         self._folder: str | None = None

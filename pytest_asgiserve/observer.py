@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_asgiserve.failures import ApplicationError, Failures, is_departure
 from pytest_asgiserve.faults import Faults
@@ -29,25 +29,36 @@ class Observer:
 
     Args:
         keeps_errors: whether errors of the application are collected, instead of logged by the server.
+        lint: whether each message is checked: True raises what is wrong with it, ``log`` logs it.
     """
 
-    def __init__(self, *, keeps_errors: bool) -> None:
+    def __init__(self, *, keeps_errors: bool, lint: bool | Literal["log"] = False) -> None:
         self.recorder = Recorder()
         self.failures = Failures()
         self.faults = Faults()
         self._keeps_errors = keeps_errors
+        self._lint = lint
+        self._told: BaseException | None = None
         self._calls: set[RecordedExchange] = set()
         self._waiting: list[asyncio.Future[None]] = []
 
     # asgiserve.runtime.instrument.Instrument
 
     def wrap_application(self, app: AsgiApplication) -> AsgiApplication:
-        """The application, with every event noted."""
+        """The application, with every event noted, and checked where that is asked for."""
+        if self._lint:
+            from asgi_conformance import lint  # noqa: PLC0415 - few tests ask for it
+
+            app = lint(app, on_violation="log" if self._lint == "log" else "raise")
 
         async def watched(scope: dict[str, Any], receive: Any, send: Any) -> None:
             record = _current.get()
             if record is None or scope["type"] == "lifespan":
-                await app(scope, receive, send)
+                try:
+                    await app(scope, receive, send)
+                except Exception as error:
+                    self._lifespan_raised(error)
+                    raise
                 return
             # What the application puts into it is the application's.
             record.scope = {key: value.copy() if isinstance(value, dict) else value for key, value in scope.items()}
@@ -94,19 +105,29 @@ class Observer:
         """Collect it; before the client can see it. Where errors are not kept, the server logs them as it does in production."""
         if not self._keeps_errors:
             return False
-        if error is not None and is_departure(error):
+        if error is not None and (is_departure(error) or error is self._told):
             return True
         record = _current.get()
-        if record is not None and record.answered is not None and record.answered is error:
+        if error is not None and record is not None and record.answered is not None and _is_made_of(error, record.answered):
             # Told by its framework already, which was then set to raise it again.
             return True
         if exchange is None:
-            self.failures.add(ApplicationError(detail, error))
+            self.failures.add(ApplicationError(detail, error, place="lifespan"))
         else:
             target = exchange.head.target
             query = b"?" + target.query if target.query else b""
             self.failures.add(ApplicationError(detail, error, exchange.head.method.decode("latin-1"), (target.raw_path + query).decode("latin-1")))
         return True
+
+    def _lifespan_raised(self, error: Exception) -> None:
+        """A server takes an exception at start-up for an application without a lifespan, and goes on; but a violation is one."""
+        if not self._lint or not self._keeps_errors:
+            return
+        from asgi_conformance import LintError, LintWarning  # noqa: PLC0415 - as above
+
+        if isinstance(error, LintError | LintWarning):
+            self._told = error
+            self.failures.add(ApplicationError("exception in the application's lifespan", error))
 
     # For the live server.
 
@@ -165,6 +186,18 @@ class Observer:
         except TimeoutError:
             return False
         return True
+
+
+def _is_made_of(error: BaseException, answered: BaseException) -> bool:
+    """Whether ``error`` is ``answered``, groups it (the task group of a framework), or was raised from it."""
+    seen = 0
+    each: BaseException | None = error
+    while each is not None and seen < 10:  # noqa: PLR2004 - deep enough for any framework, and an end for a cycle
+        if each is answered or (isinstance(each, BaseExceptionGroup) and any(_is_made_of(inner, answered) for inner in each.exceptions)):
+            return True
+        each = each.__cause__ or each.__context__
+        seen += 1
+    return False
 
 
 def _clear_frames(error: BaseException) -> None:

@@ -54,6 +54,7 @@ class Settings:
         mode: ``thread`` of this process, or a ``process`` of its own.
         errors: what an unhandled error of the application does to the test: ``fail``, ``warn`` or ``ignore``.
         leaks: what is done about tasks, threads, sockets and async generators that the application left: ``off``, ``warn`` or ``fail``.
+        lint: check every message of the application (`asgi_conformance.lint`): True raises into it where it breaks a MUST, ``log`` logs all.
         start_timeout: seconds that the server may take to start.
         stop_timeout: seconds that it may take to stop.
         options: the server's, by their names.
@@ -65,6 +66,7 @@ class Settings:
     mode: Literal["thread", "process"] = "thread"
     errors: Literal["fail", "warn", "ignore"] = "fail"
     leaks: Literal["off", "warn", "fail"] = "off"
+    lint: bool | Literal["log"] = False
     start_timeout: float = 5.0
     stop_timeout: float = 5.0
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -99,6 +101,8 @@ class Settings:
             else:
                 options[name] = value
         merged = dataclasses.replace(self, **changes, options=options)
+        if merged.lint and merged.mode == "process":
+            raise ConfigError('lint needs the server in this process; mode="process" has it in another')
         merged.config()
         return merged
 
@@ -141,10 +145,12 @@ def _checked(name: str, value: Any) -> Any:
     if name in CHOICES:
         if value not in CHOICES[name]:
             raise ConfigError(f"{name}={value!r}: expected one of {', '.join(CHOICES[name])}")
-    elif name in {"tls", "uds"}:
+    elif name in {"tls", "uds", "lint"}:
+        if name == "lint" and value == "log":
+            return value
         flag = value if isinstance(value, bool) else _word(value)
         if flag is None:
-            raise ConfigError(f"{name}={value!r}: expected True or False")
+            raise ConfigError(f"{name}={value!r}: expected True or False{' or log' if name == 'lint' else ''}")
         return flag
     elif name in _SECONDS:
         return _seconds(name, value)
