@@ -310,6 +310,7 @@ class ApplicationConfig:
         "auto", "choice", "Lifespan events: auto goes on without them where the application raises on them.", choices=("auto", "on", "off")
     )
     env_file: str | None = _option(None, "path", "Set environment variables from this file before the application is imported.", metavar="FILE")
+    lint: bool = _option(False, "boolean", "Check every message of the application, and log which rule of ASGI or HTTP it breaks. For development.")
     loop: str = _option("auto", "choice", "The event loop. auto is uvloop where it is installed.", choices=("auto", "asyncio", "uvloop"))
 
 

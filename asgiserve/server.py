@@ -79,6 +79,7 @@ class Server:
         config: a built configuration, instead of options.
         sockets: bound sockets to listen on, instead of the options for addresses. They are closed with the server.
         instrument: for tests: is told of everything that happens, and may change what a connection writes.
+        wrap: is given the application once it is loaded, in ASGI 3's form; what it returns is served.
         options: any option of the command line.
 
     Raises:
@@ -92,12 +93,16 @@ class Server:
         config: Config | None = None,
         sockets: Sequence[socket.socket] | None = None,
         instrument: Instrument | None = None,
+        wrap: Callable[[AsgiApplication], AsgiApplication] | None = None,
         **options: Any,
     ) -> None:
         if config is not None and options:
             raise ConfigError("give either config or options, not both")
         self.config = build_config(options) if config is None else config
+        if self.config.app.lint and wrap is None:
+            raise ConfigError("lint is an option of the command line and of asgiserve.run; with Server it is wrap=asgi_conformance.lint")
         self.instrument = instrument
+        self._wrap = wrap
         self._app = app
         self._loaded = False
         self._given_sockets = list(sockets) if sockets is not None else None
@@ -202,6 +207,8 @@ class Server:
             self._stopped = True
             close_all(self._given_sockets or [])
             raise
+        if self._wrap is not None:
+            app = self._wrap(app)
         if self.instrument is not None:
             app = self.instrument.wrap_application(app)
         self._sockets = self._given_sockets if self._given_sockets is not None else bind_all(self.config.bind)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import importlib
 import logging
 import os
 import signal
@@ -61,8 +63,22 @@ def run_config(app: Any, config: Config, *, sockets: Sequence[socket.socket] | N
     logs.configure(config.log)
     # Before the application is imported, which may start processes of its own.
     notifier = Notifier.from_environment()
-    server = Server(app, config=config, sockets=sockets)
+    server = Server(app, config=config, sockets=sockets, wrap=_linter() if config.app.lint else None)
     run_loop(_serve(server, notifier), config.app.loop)
+
+
+def _linter() -> Callable[[Any], Any]:
+    """What wraps the application for ``--lint``.
+
+    Raises:
+        ConfigError: the package that checks is not there, as where only the server's own was copied.
+    """
+    try:
+        # Only here, and only when asked for: the server stands without it.
+        conformance = importlib.import_module("asgi_conformance")
+    except ImportError:
+        raise ConfigError("--lint: the package asgi_conformance is missing; it comes with asgiserve (pip install asgiserve)") from None
+    return functools.partial(conformance.lint, on_violation="log", logger=logging.getLogger("asgiserve.lint"))
 
 
 def run_loop(main: Coroutine[Any, Any, None], loop_name: str) -> None:

@@ -179,7 +179,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Check every option, and take the name ``live_server`` where it is free."""
     config.addinivalue_line(
         "markers",
-        "asgiserve(app=..., tls=..., uds=..., mode=..., errors=..., leaks=..., **options): how the live server of this test is to be; "
+        "asgiserve(app=..., tls=..., uds=..., mode=..., errors=..., leaks=..., lint=..., **options): how the live server of this test is to be; "
         "options are the server's own, as in timeout_keep_alive=1 or limits={'max_body_bytes': 10}; the nearest marker wins.",
     )
     state = config.stash[_state_key] = _State(config)
