@@ -342,7 +342,7 @@ class Limits:
     limit_max_requests: int | None = _option(None, "count", "Requests to serve before the server stops by itself.", minimum=1)
     limit_max_requests_jitter: int = _option(0, "count", "A random number up to this is added to --limit-max-requests.", minimum=0)
     # RFC 9112 §3 recommends at least 8000; nginx, Kestrel and cowboy take 8 KiB.
-    max_request_line_bytes: int = _option(8190, "size", "The request line; a longer one gets 414.", minimum=64)
+    max_request_line_bytes: int = _option(8190, "size", "The request line; a longer one gets 414, or 501 where it is the method.", minimum=64)
     # hyper 400 KiB, Kestrel 32 KiB, gunicorn 100 x 8 KiB; h11's 16 KiB is too low for single-sign-on cookies.
     max_head_bytes: int = _option(65536, "size", "The request head, and the trailers; more gets 431.", minimum=256)
     # hyper, Kestrel, Envoy, gunicorn and cowboy all have 100.

@@ -37,9 +37,15 @@ _SPECIAL: Final = frozenset(
 _connection_options = functools.lru_cache(maxsize=256)(lambda value: frozenset(list_elements(value)))
 
 
-def _line_too_long(limits: Limits) -> RemoteProtocolError:
-    """414 (RFC 9112 §3)."""
-    return RemoteProtocolError(f"the request line is longer than {limits.max_request_line_bytes} bytes", status=414, clause="RFC 9112 §3")
+def _line_too_long(limits: Limits, data: bytes | bytearray) -> RemoteProtocolError:
+    """414, 501 where the method alone is too long (RFC 9112 §3), or 400 where ``data`` begins no request line."""
+    most = limits.max_request_line_bytes
+    line = bytes(data[:most])
+    if begins_request_line(line) is None:
+        return RemoteProtocolError("the request line is malformed", clause="RFC 9112 §3")
+    if b" " not in line:
+        return RemoteProtocolError(f"the method is longer than {most} bytes", status=501, clause="RFC 9112 §3")
+    return RemoteProtocolError(f"the request line is longer than {most} bytes", status=414, clause="RFC 9112 §3")
 
 
 def _head_too_large(limits: Limits) -> RemoteProtocolError:
@@ -107,7 +113,7 @@ class HeadBuffer:
         limits = self._limits
         line_end = data.find(b"\r\n", 0, limits.max_request_line_bytes + 2)
         if line_end < 0 and len(data) > limits.max_request_line_bytes + 1:
-            raise _line_too_long(limits)
+            raise _line_too_long(limits, data)
         # While the line grows, and once when it is complete.
         if (line_end < 0 or line_end >= self._searched - 1) and begins_request_line(data if line_end < 0 else data[: line_end + 1]) is None:
             raise RemoteProtocolError("the request line is malformed", clause="RFC 9112 §3")
@@ -176,7 +182,7 @@ class HeadReader:
         limits = self._limits
         if len(head) > self._small_head:
             if not 0 <= head.find(b"\r\n") <= limits.max_request_line_bytes:
-                raise _line_too_long(limits)
+                raise _line_too_long(limits, head)
             if len(head) > limits.max_head_bytes:
                 raise _head_too_large(limits)
         line = parse_request_line(head)
