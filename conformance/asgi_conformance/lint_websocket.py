@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asgi_conformance.lint_messages import Report
+    from asgi_conformance.violations import Level
 
 __all__ = ["WebSocketRules"]
 
@@ -91,7 +92,7 @@ class WebSocketRules:
 
     def _check_order(self, kind: str) -> None:
         # www.rst, Disconnect: after it "you should expect future calls to send() to raise an exception"; so they are foreseen.
-        level = "INFO" if self.gone and self._state != _CLOSED else None
+        level: Level | None = "INFO" if self.gone and self._state != _CLOSED else None
         self._report("app.lint.ws-order", f"{kind} {self._state}", level)
 
     def _accept(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,111 @@
+"""A running target as the cases see it.
+
+The law of this module: a case gets a server that works, or hears why there is none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from asgi_conformance.case import Call
+from asgi_conformance.targets import TargetError, find_target, start_target, unavailable_reason
+from pytest_asgiserve.raw import FramingError, RawConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asgi_conformance.observed import Record
+    from asgi_conformance.targets import RunningTarget
+
+__all__ = ["TargetPeer", "Unavailable"]
+
+_HEALTHY: Final = 5.0
+"""Seconds in which a plain request must be answered after a case; a loaded machine included."""
+
+
+class Unavailable(Exception):  # noqa: N818 - a reason, not a fault
+    """The target cannot be had here."""
+
+
+class TargetPeer:
+    """Starts its server at the first use, and again where a case killed it. A `drive.Peer`.
+
+    Args:
+        name: of the target.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._target = find_target(name)
+        self._running: RunningTarget | None = None
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What it says that it has."""
+        return self._target.features
+
+    @property
+    def _server(self) -> RunningTarget:
+        if self._running is None:
+            raise Unavailable(f"{self._target.name} does not run")
+        return self._running
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        address = self._server.address
+        if isinstance(address, str):
+            raise Unavailable(f"{self._target.name} listens on a UNIX socket")
+        return address
+
+    def start(self) -> None:
+        """See that it runs.
+
+        Raises:
+            Unavailable: it is not installed, or does not start.
+        """
+        if self._running is not None and self._running.alive:
+            return
+        self.close()
+        reason = unavailable_reason(self._target)
+        if reason is not None:
+            raise Unavailable(reason)
+        try:
+            self._running = start_target(self._target)
+        except TargetError as error:
+            raise Unavailable(str(error)) from None
+
+    def close(self) -> None:
+        """Stop it. Idempotent."""
+        running, self._running = self._running, None
+        if running is not None:
+            try:
+                running.stop()
+            except TargetError:
+                running.close()
+
+    def mark(self) -> int:
+        """How many calls there have been."""
+        return self._server.mark()
+
+    def calls(self, since: int) -> Sequence[Call]:
+        """Those after the mark."""
+        return [_as_call(record) for record in self._server.records(since)]
+
+    def sickness(self) -> str:
+        """Why the server is not well after a case; empty where it is."""
+        if not self._server.alive:
+            return "the server was dead"
+        try:
+            with RawConnection(self.address, timeout=_HEALTHY) as connection:
+                response = connection.exchange("/")
+        except (OSError, FramingError) as error:
+            return f"a plain request failed: {type(error).__name__}: {error}"
+        return "" if response.status == 200 else f"a plain request was answered with {response.status}"  # noqa: PLR2004 - the reference application's
+
+
+def _as_call(record: Record) -> Call:
+    requests = [message for message in record.received if message.get("type") == "http.request"]
+    bodies = [message.get("body", b"") for message in requests]
+    # A body that was too long to be kept whole is comparable all the same.
+    body = bodies[0] if len(bodies) == 1 else b"".join(part for part in bodies if isinstance(part, bytes))
+    return Call(record.scope, body, any(not message.get("more_body") for message in requests), tuple(record.received))

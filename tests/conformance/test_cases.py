@@ -1,0 +1,73 @@
+"""Every case can fail: it passes a server that does what its clause allows, and catches one that does what it forbids."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from asgi_conformance.canned import CannedServer
+from asgi_conformance.case import Canned, Case, Level, Verdict
+from asgi_conformance.drive import observe
+from asgi_conformance.suite import TOPICS
+
+if TYPE_CHECKING:
+    from asgi_conformance.case import Judgement, Stimulus
+
+CASES = [case for topic in TOPICS for case in topic]
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+# Short, as everything here is on this machine and answers at once: only a server that says nothing takes as long.
+PATIENCE = 1.0
+
+
+def judge(case: Case, canned: Canned, stimulus: Stimulus) -> Judgement:
+    with CannedServer(canned, stimulus) as server:
+        seen, trace = observe(server, stimulus, patience=PATIENCE)
+    assert trace.events
+    return case.judge(seen)
+
+
+@each_case
+def test_a_case_passes_a_server_that_does_what_is_allowed(case: Case) -> None:
+    wanted = Verdict.INFO if case.level in {Level.INFO, Level.CONFLICT} else Verdict.PASS
+    for outcome in case.allow:
+        for stimulus in case.stimuli:
+            judgement = judge(case, outcome.example, stimulus)
+            assert judgement.verdict is wanted, f"{stimulus.label}: {outcome.words}: {judgement.reason}"
+
+
+@each_case
+def test_a_case_warns_of_what_is_lawful_and_discouraged(case: Case) -> None:
+    for outcome in case.warn:
+        for stimulus in case.stimuli:
+            assert judge(case, outcome.example, stimulus).verdict is Verdict.WARN
+
+
+@each_case
+def test_a_case_catches_a_server_that_breaks_it(case: Case) -> None:
+    for stimulus in case.stimuli:
+        judgement = judge(case, case.bad, stimulus)
+        match case.level:
+            case Level.INFO | Level.CONFLICT:
+                assert judgement.verdict is Verdict.INFO
+            case Level.SHOULD | Level.MAY:
+                assert judgement.verdict is Verdict.WARN
+            case _:
+                assert judgement.verdict is Verdict.FAIL
+                assert "expected: " in judgement.reason
+
+
+@each_case
+def test_a_case_says_what_it_is(case: Case) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(\.[a-z0-9-]+)+", case.id)
+    assert case.says.endswith(".")
+    assert case.clauses
+    assert case.stimuli
+    assert case.allow
+    for clause in case.clauses:
+        assert re.match(r"RFC \d{4} §[\d.]+|ASGI ", clause), clause
+
+
+def test_ids_are_unique() -> None:
+    assert len({case.id for case in CASES}) == len(CASES)
