@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import ssl
     from types import TracebackType
 
-__all__ = ["FramingError", "RawConnection", "RawResponse", "Truncated"]
+__all__ = ["FramingError", "RawConnection", "RawResponse", "Truncated", "Unanswered"]
 
 # RFC 9112 §4: status-line = HTTP-version SP status-code SP [ reason-phrase ]
 _status_line = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9]{2}) ([\t \x21-\x7e]*)\r\n").fullmatch
@@ -59,6 +59,10 @@ class Truncated(FramingError):  # noqa: N818 - what happened, as in ConnectionRe
     def __init__(self, what: str, received: bytes = b"") -> None:
         super().__init__(what)
         self.received = received
+
+
+class Unanswered(Truncated):
+    """The connection ended, in order, before a response began."""
 
 
 @dataclass
@@ -330,7 +334,12 @@ class RawConnection:
             FramingError: it breaks the grammar.
             Truncated: the connection ended inside of it.
         """
-        line = self._line()
+        try:
+            line = self._line()
+        except Truncated as error:
+            if not self._buffer:
+                raise Unanswered(str(error)) from None
+            raise
         match = _status_line(line)
         if match is None:
             raise FramingError(f"no status line: {line!r}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from asgi_conformance.case import HALF_CLOSE, Await, Call, Fate, Observation, Quiet
 from asgi_conformance.outcomes import FOLLOW_UP_PATH
-from pytest_asgiserve.raw import FramingError, RawConnection
+from pytest_asgiserve.raw import FramingError, RawConnection, Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,8 +180,7 @@ def _says_something(connection: RawConnection, seconds: float) -> bool:
 
 def _ending(connection: RawConnection, error: FramingError, answered: bool) -> tuple[str, Fate]:  # noqa: FBT001 - once, above
     """Where no response came: an end in order, or bytes that are none."""
-    ended = "ended inside of a line: b''" in str(error)
-    if ended:
+    if isinstance(error, Unanswered):
         return "", Fate.CLOSED
     try:
         connection.expect_closed()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asgi_conformance.canned import CannedServer
-from asgi_conformance.case import Canned, Case, Level, Verdict
+from asgi_conformance.case import Canned, Case, Fate, Level, Stimulus, Verdict
 from asgi_conformance.drive import observe
 from asgi_conformance.suite import TOPICS
 
 if TYPE_CHECKING:
-    from asgi_conformance.case import Judgement, Stimulus
+    from asgi_conformance.case import Judgement
 
 CASES = [case for topic in TOPICS for case in topic]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -71,3 +71,21 @@ def test_a_case_says_what_it_is(case: Case) -> None:
 
 def test_ids_are_unique() -> None:
     assert len({case.id for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize(
+    ("wire", "broken"),
+    [
+        (b"", False),
+        (b"HTTP/1.1 200 OK\r\n", True),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n", True),
+        (b"HTTP/1.1 200", True),
+        (b"hello", True),
+    ],
+)
+def test_a_response_that_is_broken_off_is_no_orderly_end(wire: bytes, broken: bool) -> None:
+    stimulus = Stimulus("any", (b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",), follow_up=False)
+    with CannedServer(Canned(wire, closes=True), stimulus) as server:
+        seen, _ = observe(server, stimulus, patience=PATIENCE)
+    assert seen.fate is Fate.CLOSED
+    assert bool(seen.broken) is broken
