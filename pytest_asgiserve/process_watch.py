@@ -11,6 +11,7 @@ import functools
 import socket
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -42,12 +43,18 @@ class Watcher(Protocol):
 class Root:
     """What something was made for: one call of the application (a request, the lifespan), or what a test runs on the loop."""
 
-    __slots__ = ("task", "watcher")
+    __slots__ = ("_watcher", "task")
 
     def __init__(self, watcher: Watcher) -> None:
-        self.watcher = watcher
+        # Weakly: an application may keep a copy of its context for ever, and this is in it.
+        self._watcher = weakref.ref(watcher)
         # A weak reference, once there is a task.
         self.task: Callable[[], Any] = _nothing
+
+    @property
+    def watcher(self) -> Watcher | None:
+        """Whose it is; None once that is gone."""
+        return self._watcher()
 
     @property
     def goes_on(self) -> bool:
@@ -128,8 +135,8 @@ def _tell(one: threading.Thread | socket.socket, frame: FrameType) -> None:
     watcher = _watchers.get(ident)
     if watcher is not None:
         watcher.made(one, frame, root if root is not None and root.watcher is watcher else None, on_loop=True)
-    elif root is not None and root.watcher.active:
-        root.watcher.made(one, frame, root, on_loop=False)
+    elif root is not None and (watcher := root.watcher) is not None and watcher.active:
+        watcher.made(one, frame, root, on_loop=False)
     else:
         for other in list(_watchers.values()):
             if other.started_thread(ident):
