@@ -1,7 +1,8 @@
 """What a case is: a sentence of a standard, a stimulus, and every outcome that the sentence allows.
 
 The law of this module: a case is data. Its id never changes and carries no section number; its clauses, its level and its outcomes say all that a
-verdict needs, so that a report can show why. Adding a case is a call of `case` in the file of its topic.
+verdict needs, so that a report can show why. Adding a case is a call of `Topic.case` in the file of its topic, or, where the two sides have to
+talk to each other, a function under `Topic.scenario`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from asgi_conformance.stage import Stage
     from pytest_asgiserve.raw import RawResponse
 
 __all__ = [
@@ -21,15 +23,18 @@ __all__ = [
     "Call",
     "Canned",
     "Case",
+    "Distortion",
     "Fate",
     "Judgement",
     "Level",
     "Observation",
     "Outcome",
     "Quiet",
+    "Scenario",
     "Stimulus",
     "Topic",
     "Verdict",
+    "broken_verdict",
 ]
 
 
@@ -212,14 +217,69 @@ class Case:
         for outcome in self.warn:
             if outcome.holds(seen):
                 return Judgement(Verdict.WARN, outcome.words)
+        if self.level in (Level.INFO, Level.CONFLICT):
+            return Judgement(Verdict.INFO, f"seen: {describe(seen)}")
         reason = f"expected: {', or '.join(outcome.words for outcome in (*self.allow, *self.warn))}; seen: {describe(seen)}"
-        match self.level:
-            case Level.INFO | Level.CONFLICT:
-                return Judgement(Verdict.INFO, f"seen: {describe(seen)}")
-            case Level.SHOULD | Level.MAY:
-                return Judgement(Verdict.WARN, reason)
-            case _:
-                return Judgement(Verdict.FAIL, reason)
+        return Judgement(broken_verdict(self.level), reason)
+
+
+def broken_verdict(level: Level) -> Verdict:
+    """What a rule of ``level`` gets that is not kept."""
+    match level:
+        case Level.INFO | Level.CONFLICT:
+            return Verdict.INFO
+        case Level.SHOULD | Level.MAY:
+            return Verdict.WARN
+        case _:
+            return Verdict.FAIL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distortion:
+    """What the suite's own tests do to a good server to make it a bad one, which the scenario must catch: one of these, or several.
+
+    Args:
+        app: put around the reference application: what the server tells and takes is changed here. The suite's own questions do not pass it.
+        to_client: what becomes of each piece of bytes on its way to the client; a piece is what one read brought.
+        to_server: the same in the other direction.
+        holds: the client does not hear it when the server closes.
+        settings: what the server is told, by the names of `asgi_conformance.servers.known_targets`, whatever the scenario asks for.
+        lifespan: how the application behaves in its lifespan, whatever the scenario asks for: one of `reference.LIFESPANS`.
+    """
+
+    app: Callable[[Any], Any] | None = None
+    to_client: Callable[[bytes], bytes] | None = None
+    to_server: Callable[[bytes], bytes] | None = None
+    holds: bool = False
+    settings: Mapping[str, Any] | None = None
+    lifespan: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A case whose two sides talk to each other: a function that plays it.
+
+    Args:
+        id: as in the catalogue; it never changes.
+        says: the sentence of the standard, or of what is expected where there is none.
+        clauses: see `Case`.
+        level: see `Level`.
+        expects: every outcome that the clause allows, in words that end the sentence "expected: ...".
+        play: plays it on a `stage.Stage`, and calls its ``check``.
+        bad: a server that does what the scenario must catch.
+        needs: features of the target without which it is unsupported.
+        own: it starts a server of its own, with settings or a lifespan of its own, or to end it.
+    """
+
+    id: str
+    says: str
+    clauses: tuple[str, ...]
+    level: Level
+    expects: str
+    play: Callable[[Stage], None]
+    bad: Distortion
+    needs: frozenset[str] = field(default_factory=frozenset)
+    own: bool = False
 
 
 def describe(seen: Observation) -> str:
@@ -246,7 +306,7 @@ class Topic:
     def __init__(self, name: str, title: str) -> None:
         self.name = name
         self.title = title
-        self._cases: dict[str, Case] = {}
+        self._cases: dict[str, Case | Scenario] = {}
 
     def case(
         self,
@@ -265,21 +325,51 @@ class Topic:
         Raises:
             ValueError: its id is taken.
         """
-        if identifier in self._cases:
-            raise ValueError(f"the case {identifier} is there twice")
-        self._cases[identifier] = Case(
-            id=identifier,
-            says=says,
-            clauses=clauses,
-            level=level,
-            stimuli=tuple(send),
-            allow=tuple(allow),
-            warn=tuple(warn),
-            bad=bad,
-            needs=frozenset(needs),
+        self._add(
+            Case(
+                id=identifier,
+                says=says,
+                clauses=clauses,
+                level=level,
+                stimuli=tuple(send),
+                allow=tuple(allow),
+                warn=tuple(warn),
+                bad=bad,
+                needs=frozenset(needs),
+            )
         )
 
-    def __iter__(self) -> Iterator[Case]:
+    def scenario(
+        self,
+        identifier: str,
+        *clauses: str,
+        level: Level,
+        says: str,
+        expects: str,
+        bad: Distortion,
+        needs: Sequence[str] = (),
+        own: bool = False,
+    ) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+        """Add a scenario, which the decorated function plays; arguments as of `Scenario`.
+
+        Raises:
+            ValueError: its id is taken.
+        """
+
+        def add(play: Callable[[Stage], None]) -> Callable[[Stage], None]:
+            self._add(
+                Scenario(id=identifier, says=says, clauses=clauses, level=level, expects=expects, play=play, bad=bad, needs=frozenset(needs), own=own)
+            )
+            return play
+
+        return add
+
+    def _add(self, case: Case | Scenario) -> None:
+        if case.id in self._cases:
+            raise ValueError(f"the case {case.id} is there twice")
+        self._cases[case.id] = case
+
+    def __iter__(self) -> Iterator[Case | Scenario]:
         return iter(self._cases.values())
 
     def __len__(self) -> int:

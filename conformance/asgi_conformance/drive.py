@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from asgi_conformance.case import Stimulus
     from pytest_asgiserve.raw import RawResponse
 
-__all__ = ["FOLLOW_UP", "Peer", "Trace", "observe"]
+__all__ = ["FOLLOW_UP", "Peer", "Trace", "Traced", "observe"]
 
 FOLLOW_UP: Final = f"GET {FOLLOW_UP_PATH} HTTP/1.1\r\nHost: follow.example\r\n\r\n".encode("ascii")
 _FINAL: Final = 200
@@ -44,7 +44,10 @@ class Peer(Protocol):
 
 @dataclass
 class Trace:
-    """What went over one connection: seconds since its begin, the direction (``>`` sent, ``<`` received, ``!`` else), and the bytes or words."""
+    """What went over a connection: seconds since its begin, the direction (``>`` sent, ``<`` received, ``!`` else), and the bytes or words.
+
+    Where there are several connections, their number stands before the direction, from the second on.
+    """
 
     events: list[tuple[float, str, bytes | str]] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
@@ -68,36 +71,43 @@ def _shown(what: bytes | str, most: int = 600) -> str:
     return f"{what[:most]!r}{f' ... {len(what)} bytes' if len(what) > most else ''}"
 
 
-class _Traced:
-    """A socket that notes what goes through it."""
+class Traced:
+    """A socket that notes what goes through it; ``label`` says which one it is, where there are several."""
 
-    def __init__(self, sock: socket.socket, trace: Trace) -> None:
+    def __init__(self, sock: socket.socket, trace: Trace, label: str = "") -> None:
         self._sock = sock
         self._trace = trace
+        self._label = label
+
+    def _note(self, direction: str, what: bytes | str) -> None:
+        self._trace.note(self._label + direction, what)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
     def sendall(self, data: bytes) -> None:
-        self._trace.note(">", data)
+        """As of a socket."""
+        self._note(">", data)
         self._sock.sendall(data)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
+        """As of a socket; what is only peeked at is not noted."""
         if flags:
             return self._sock.recv(size, flags)
         try:
             data = self._sock.recv(size)
         except ConnectionResetError:
-            self._trace.note("!", "reset by the server")
+            self._note("!", "reset by the server")
             raise
         except TimeoutError:
-            self._trace.note("!", "silence")
+            self._note("!", "silence")
             raise
-        self._trace.note("<" if data else "!", data or "closed by the server")
+        self._note("<" if data else "!", data or "closed by the server")
         return data
 
     def shutdown(self, how: int) -> None:
-        self._trace.note("!", "half-closed by us")
+        """As of a socket."""
+        self._note("!", "half-closed by us")
         self._sock.shutdown(how)
 
 
@@ -117,7 +127,7 @@ def observe(peer: Peer, stimulus: Stimulus, *, patience: float = 5.0) -> tuple[O
     broken = ""
     fate = Fate.OPEN
     with RawConnection(peer.address, timeout=patience) as connection:
-        connection.sock = _Traced(connection.sock, trace)  # type: ignore[assignment]  # a socket by shape
+        connection.sock = Traced(connection.sock, trace)  # type: ignore[assignment]  # a socket by shape
         try:
             _send(connection, stimulus, early)
             responses += [response for response in early if response.status >= _FINAL]

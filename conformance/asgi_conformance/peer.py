@@ -5,7 +5,7 @@ The law of this module: a case gets a server that works, or hears why there is n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asgi_conformance.case import Call
 from asgi_conformance.targets import TargetError, find_target, start_target, unavailable_reason
@@ -32,11 +32,13 @@ class TargetPeer:
 
     Args:
         name: of the target.
+        start: for `start_target`: what every server of this peer is started with.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, **start: Any) -> None:
         self._target = find_target(name)
         self._running: RunningTarget | None = None
+        self._start = start
 
     @property
     def features(self) -> frozenset[str]:
@@ -44,15 +46,31 @@ class TargetPeer:
         return self._target.features
 
     @property
-    def _server(self) -> RunningTarget:
+    def running(self) -> RunningTarget:
+        """The server.
+
+        Raises:
+            Unavailable: it was not started.
+        """
         if self._running is None:
             raise Unavailable(f"{self._target.name} does not run")
         return self._running
 
+    def start_own(self, **options: Any) -> RunningTarget:
+        """Start another server of the same kind, for one scenario alone; options are those of `targets.start_target`.
+
+        Raises:
+            Unavailable: it is not one that we start.
+            TargetError: it does not start.
+        """
+        if self._target.url is not None:
+            raise Unavailable(f"{self._target.name} was not started by us, and this case needs a server of its own")
+        return start_target(self._target, **{**options, **self._start})
+
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens."""
-        address = self._server.address
+        address = self.running.address
         if isinstance(address, str):
             raise Unavailable(f"{self._target.name} listens on a UNIX socket")
         return address
@@ -70,7 +88,7 @@ class TargetPeer:
         if reason is not None:
             raise Unavailable(reason)
         try:
-            self._running = start_target(self._target)
+            self._running = start_target(self._target, **self._start)
         except TargetError as error:
             raise Unavailable(str(error)) from None
 
@@ -85,15 +103,15 @@ class TargetPeer:
 
     def mark(self) -> int:
         """How many calls there have been."""
-        return self._server.mark()
+        return self.running.mark()
 
     def calls(self, since: int) -> Sequence[Call]:
         """Those after the mark."""
-        return [_as_call(record) for record in self._server.records(since)]
+        return [_as_call(record) for record in self.running.records(since)]
 
     def sickness(self) -> str:
         """Why the server is not well after a case; empty where it is."""
-        if not self._server.alive:
+        if not self.running.alive:
             return "the server was dead"
         try:
             with RawConnection(self.address, timeout=_HEALTHY) as connection:

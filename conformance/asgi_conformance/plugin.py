@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from asgi_conformance.case import Case, Judgement, Topic
+    from asgi_conformance.case import Case, Judgement, Scenario, Topic
     from asgi_conformance.peer import TargetPeer
 
 __all__ = ["CaseItem", "ConformanceError"]
@@ -138,7 +138,7 @@ class _Topic(pytest.Collector):
 class CaseItem(pytest.Item):
     """One case against one target."""
 
-    def __init__(self, *, case: Case, target: str, **options: Any) -> None:
+    def __init__(self, *, case: Case | Scenario, target: str, **options: Any) -> None:
         super().__init__(**options)
         self.case = case
         self.target = target
@@ -170,21 +170,20 @@ class CaseItem(pytest.Item):
     def _judge(self, peer: TargetPeer) -> tuple[Judgement, str]:
         """The worst of the stimuli's verdicts, with what went over the wire."""
         from asgi_conformance.case import Judgement, Verdict  # noqa: PLC0415 - as above
-        from asgi_conformance.drive import observe  # noqa: PLC0415
+        from asgi_conformance.stage import trials  # noqa: PLC0415
 
         missing = self.case.needs - peer.features
         if missing:
             return Judgement(Verdict.UNSUPPORTED, f"{self.target} has no {', '.join(sorted(missing))}"), ""
         worst, shown = Judgement(Verdict.PASS), ""
-        for stimulus in self.case.stimuli:
-            seen, trace = observe(peer, stimulus)
-            judgement = self.case.judge(seen)
-            if _ORDER.index(judgement.verdict) < _ORDER.index(worst.verdict) or not shown:
-                worst, shown = Judgement(judgement.verdict, f"{stimulus.label}: {judgement.reason}"), str(trace)
+        for trial in trials(self.case, peer):
+            label = f"{trial.label}: " if trial.label else ""
+            if _ORDER.index(trial.judgement.verdict) < _ORDER.index(worst.verdict) or not shown:
+                worst, shown = Judgement(trial.judgement.verdict, f"{label}{trial.judgement.reason}"), str(trial.trace)
             sick = peer.sickness()
             if sick:
                 peer.close()
-                return Judgement(Verdict.FAIL, f"{stimulus.label}: afterwards {sick}"), str(trace)
+                return Judgement(Verdict.FAIL, f"{label}afterwards {sick}"), str(trial.trace)
         return worst, shown
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:

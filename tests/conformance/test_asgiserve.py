@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asgi_conformance.case import Verdict
+from asgi_conformance.case import Scenario, Verdict
 from asgi_conformance.drive import observe
+from asgi_conformance.stage import trials
 from asgi_conformance.suite import TOPICS
+from tests.conformance.distorted import ThreadPeer
 from tests.conformance.live_peer import LivePeer
 from tests.support.serving import STACKS
 
@@ -17,19 +19,40 @@ if TYPE_CHECKING:
 
     from asgi_conformance.case import Case
 
+ALL = [case for topic in TOPICS for case in topic]
+GOOD = {Verdict.PASS, Verdict.INFO}
+
 
 @pytest.fixture(scope="module", params=[pytest.param(tuple(param.values), id=param.id, marks=param.marks) for param in STACKS])
-def peer(request: pytest.FixtureRequest) -> Iterator[LivePeer]:
+def stack(request: pytest.FixtureRequest) -> tuple[str, str]:
     parser, loop = request.param
-    running = LivePeer(http=parser, loop=loop)
+    return parser, loop
+
+
+@pytest.fixture(scope="module")
+def peer(stack: tuple[str, str]) -> Iterator[LivePeer]:
+    running = LivePeer(http=stack[0], loop=stack[1])
     running.start()
     yield running
     running.server.stop()
 
 
-@pytest.mark.parametrize("case", [case for topic in TOPICS for case in topic], ids=lambda case: case.id)
+@pytest.fixture(scope="module")
+def stage_peer(stack: tuple[str, str]) -> Iterator[ThreadPeer]:
+    with ThreadPeer(http=stack[0], loop=stack[1]) as running:
+        yield running
+
+
+@pytest.mark.parametrize("case", [case for case in ALL if not isinstance(case, Scenario)], ids=lambda case: case.id)
 def test_asgiserve_passes(case: Case, peer: LivePeer) -> None:
     for stimulus in case.stimuli:
         seen, trace = observe(peer, stimulus)
         judgement = case.judge(seen)
-        assert judgement.verdict in {Verdict.PASS, Verdict.INFO}, f"{stimulus.label}: {judgement.reason}\n{trace}"
+        assert judgement.verdict in GOOD, f"{stimulus.label}: {judgement.reason}\n{trace}"
+
+
+@pytest.mark.parametrize("scenario", [case for case in ALL if isinstance(case, Scenario) and not case.own], ids=lambda case: case.id)
+def test_asgiserve_passes_a_scenario(scenario: Scenario, stage_peer: ThreadPeer) -> None:
+    for trial in trials(scenario, stage_peer):
+        assert trial.judgement.verdict in GOOD, f"{trial.judgement.reason}\n{trial.trace}"
+    assert not stage_peer.sickness()

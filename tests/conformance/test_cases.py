@@ -15,7 +15,8 @@ from asgi_conformance.suite import TOPICS
 if TYPE_CHECKING:
     from asgi_conformance.case import Judgement
 
-CASES = [case for topic in TOPICS for case in topic]
+CASES = [case for topic in TOPICS for case in topic if isinstance(case, Case)]
+IDS = [case.id for topic in TOPICS for case in topic]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 # Short, as everything here is on this machine and answers at once: only a server that says nothing takes as long.
 PATIENCE = 1.0
@@ -70,7 +71,7 @@ def test_a_case_says_what_it_is(case: Case) -> None:
 
 
 def test_ids_are_unique() -> None:
-    assert len({case.id for case in CASES}) == len(CASES)
+    assert len(set(IDS)) == len(IDS)
 
 
 @pytest.mark.parametrize(

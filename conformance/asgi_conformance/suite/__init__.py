@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from asgi_conformance.suite.asgi_http_messages import HTTP_MESSAGES
 from asgi_conformance.suite.http1_chunked import CHUNKED, TRAILERS
 from asgi_conformance.suite.http1_connection import CONNECTION
 from asgi_conformance.suite.http1_content_length import CONTENT_LENGTH
@@ -20,4 +21,21 @@ from asgi_conformance.suite.http1_transfer_encoding import TRANSFER_ENCODING
 
 __all__ = ["TOPICS"]
 
-TOPICS: Final = (LINE, TARGET, FIELDS, HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CHUNKED, TRAILERS, MESSAGE, CONNECTION, EXPECT, UPGRADE)
+TOPICS: Final = (
+    # HTTP/1.1
+    LINE,
+    TARGET,
+    FIELDS,
+    HOST,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    CHUNKED,
+    TRAILERS,
+    MESSAGE,
+    CONNECTION,
+    EXPECT,
+    UPGRADE,
+    # WebSocket
+    # ASGI
+    HTTP_MESSAGES,
+)

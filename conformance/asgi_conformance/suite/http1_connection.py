@@ -37,7 +37,7 @@ def _kept(words: str = "served, and the connection kept", *told: bytes) -> Outco
 
     def holds(seen: Observation) -> bool:
         followed = seen.followed is not None and seen.followed.status in SUCCESS
-        return answered(seen) and followed and len(seen.calls) == 2 and set(told) <= options(seen.responses[0])  # noqa: PLR2004 - and the follow-up
+        return answered(seen) and followed and len(seen.calls) == 2 and set(told) <= options(seen.responses[0])
 
     connection = b"connection: " + b", ".join(told) + b"\r\n" if told else b""
     early = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n" + connection + b"\r\n"
@@ -342,7 +342,7 @@ def _then_rejected(*statuses: int) -> Outcome:
 
     def holds(seen: Observation) -> bool:
         return (
-            len(seen.responses) == 2  # noqa: PLR2004 - as the words say
+            len(seen.responses) == 2
             and seen.status in SUCCESS
             and seen.responses[1].status in statuses
             and seen.ended

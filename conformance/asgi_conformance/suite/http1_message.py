@@ -37,9 +37,9 @@ def _answered_unread() -> Outcome:
         paths = [call.scope.get("path") for call in seen.calls]
         return (
             len(seen.responses) == 1
-            and seen.status == 200  # noqa: PLR2004 - the script's
+            and seen.status == 200
             and paths in (["/"], ["/", FOLLOW_UP_PATH])
-            and (seen.followed is None or seen.followed.status == 200)  # noqa: PLR2004 - the reference application's
+            and (seen.followed is None or seen.followed.status == 200)
             and (seen.followed is not None or seen.ended)
             and not seen.broken
             and seen.fate is not Fate.SILENT
