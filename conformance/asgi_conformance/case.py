@@ -59,6 +59,8 @@ class Verdict(enum.StrEnum):
     WARN = "warn"
     """Lawful and discouraged, or a SHOULD that is not met."""
     FAIL = "fail"
+    KNOWN = "known"
+    """Broken, and in the file of known deviations."""
     INFO = "info"
     UNSUPPORTED = "unsupported"
     """The target does not have what the case is about."""

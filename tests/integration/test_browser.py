@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
-import os
 import queue
-import shutil
-import signal
 import ssl
-import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -21,8 +16,10 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 
+from tests.support.browser import browser, needs_browser
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from starlette.requests import Request
@@ -32,9 +29,8 @@ if TYPE_CHECKING:
 
 # A browser's first start on a slow and busy machine.
 _PATIENCE: Final = 25.0
-_BROWSER: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-pytestmark = pytest.mark.skipif(_BROWSER is None, reason="no chromium, chromium-browser or google-chrome on the PATH")
+pytestmark = needs_browser
 
 PAGE = """<!doctype html><title>asgiserve</title><link rel="icon" href="data:,"><script>
 const seen = {protocol: location.protocol, messages: [], events: [], opened: 0};
@@ -108,43 +104,6 @@ def site() -> Site:
 @pytest.fixture(scope="session")
 def asgi_app(site: Site) -> Starlette:
     return site.app
-
-
-@contextlib.contextmanager
-def browser(url: str, folder: Path, *options: str) -> Iterator[Path]:
-    """A browser that shows ``url``; its log. It and all that it started are gone afterwards."""
-    assert _BROWSER is not None
-    folder.mkdir(parents=True)
-    log = folder / "browser.log"
-    command = [
-        _BROWSER,
-        "--headless",
-        f"--user-data-dir={folder / 'profile'}",
-        # Keeps it open after the page was loaded; nobody connects to it.
-        "--remote-debugging-port=0",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-dev-shm-usage",
-        "--disable-extensions",
-        "--disable-gpu",
-        "--no-default-browser-check",
-        "--no-first-run",
-        "--no-proxy-server",
-        # Its sandbox refuses to be root's.
-        *(["--no-sandbox"] if os.geteuid() == 0 else []),
-        *options,
-        url,
-    ]
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True) as process,
-    ):
-        try:
-            yield log
-        finally:
-            # Its own session: the group is the browser and the processes that it made.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 def see(server: LiveServer, site: Site, folder: Path, *options: str) -> dict[str, Any]:
