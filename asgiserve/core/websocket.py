@@ -8,9 +8,11 @@ code.
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
 import logging
 import re
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +27,7 @@ from asgiserve.errors import ClientDisconnected, LocalProtocolError, RemoteProto
 from asgiserve.http.fields import TOKEN
 
 if TYPE_CHECKING:
+    from codecs import IncrementalDecoder
     from collections.abc import Sequence
 
     from websockets.extensions import Extension
@@ -45,6 +48,7 @@ _token = re.compile(TOKEN).fullmatch
 
 # RFC 6455 §7.4.1
 NORMAL: Final = 1000
+PROTOCOL_ERROR: Final = 1002
 NO_STATUS: Final = 1005
 ABNORMAL: Final = 1006
 INVALID_DATA: Final = 1007
@@ -52,6 +56,9 @@ TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 _MAX_REASON_BYTES: Final = 123
+# RFC 6455 §5.2: of a length of 64 bits "the most significant bit MUST be 0".
+_MAX_LENGTH: Final = (1 << 63) - 1
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 # Short messages of nothing but repetition are ordinary; what they cost is small.
 _RATIO_FREE_BYTES: Final = 1024 * 1024
 
@@ -186,6 +193,17 @@ def accept_fields(fields: Sequence[Field], subprotocol: str | None, extensions: 
     return answer
 
 
+class _Protocol(Protocol):
+    """The library's; it finds a length too big before it finds it unlawful."""
+
+    def fail(self, code: int, reason: str = "") -> None:
+        """As the base; 1002 instead of 1009 where it is a length that cannot be."""
+        error = sys.exception()
+        if isinstance(error, PayloadTooBig) and (error.size or 0) > _MAX_LENGTH:
+            code, reason = PROTOCOL_ERROR, "the most significant bit of the length is set"
+        super().fail(code, reason)
+
+
 class WebSocketStream:
     """Messages over a tunnel. Made when the application accepts, opened by the connection, ended once.
 
@@ -201,6 +219,7 @@ class WebSocketStream:
         "_closing",
         "_config",
         "_deadlines",
+        "_decoder",
         "_exchange",
         "_fragments",
         "_gate",
@@ -221,7 +240,7 @@ class WebSocketStream:
     def __init__(self, exchange: Exchange, config: WebSocketConfig, extensions: list[Extension]) -> None:
         self._exchange = exchange
         self._config = config
-        self._protocol = Protocol(SERVER, state=OPEN, max_size=config.ws_max_size, logger=_logger)
+        self._protocol = _Protocol(SERVER, state=OPEN, max_size=config.ws_max_size, logger=_logger)
         self._protocol.extensions = extensions
         self._transport: Transport | None = None
         self._deadlines: Deadlines | None = None
@@ -234,6 +253,7 @@ class WebSocketStream:
         self._parts: list[bytes] = []
         self._fragments = 0
         self._is_text = False
+        self._decoder: IncrementalDecoder | None = None
         self._ping_sent = b""
         self.failed = False
         self.received_bytes = 0
@@ -330,6 +350,8 @@ class WebSocketStream:
                 return
             self._parts = [bytes(frame.data)]
             self._fragments = 1
+            self._decoder = _utf8_decoder() if self._is_text else None
+            self._check_fragment()
         elif opcode is Opcode.CONT:
             self._fragments += 1
             if self._fragments > self._config.ws_max_fragment_count:
@@ -340,10 +362,22 @@ class WebSocketStream:
             if frame.fin:
                 parts, self._parts = self._parts, []
                 self._receive_message(b"".join(parts))
+            elif frame.data:
+                self._check_fragment()
         elif opcode is Opcode.PONG:
             self._receive_pong(bytes(frame.data))
         elif opcode is Opcode.CLOSE and self._protocol.close_rcvd is not None:
             self._end(self._protocol.close_rcvd.code, self._protocol.close_rcvd.reason)
+
+    def _check_fragment(self) -> None:
+        """Fail as soon as a fragment shows that the message is no UTF-8 (RFC 6455 §8.1); the last one shows it as the whole message."""
+        if self._decoder is None or self._closing:
+            return
+        try:
+            self._decoder.decode(self._parts[-1])
+        except UnicodeDecodeError as error:
+            self._parts = []
+            self._fail(INVALID_DATA, f"{error.reason} in fragment {self._fragments}")
 
     def _receive_message(self, data: bytes) -> None:
         if self._closing:

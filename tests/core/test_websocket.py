@@ -469,11 +469,53 @@ def test_a_length_that_is_longer_than_need_be_is_read_all_the_same(form: int) ->
     assert Bench().feed(frame(TEXT, "x", form=form)).taken() == ["x"]
 
 
-def test_a_length_with_the_top_bit_set_fails_the_connection_before_anything_is_kept() -> None:
-    # ws.frame.length-msb; the library finds it too large before it finds it unlawful, and both fail the connection.
+@pytest.mark.parametrize("size", [1 << 63, 1 << 63 | 5, (1 << 64) - 1])
+def test_a_length_with_the_top_bit_set_fails_the_connection_before_anything_is_kept(size: int) -> None:
+    # ws.frame.length-msb; the library finds it too large before it finds it unlawful.
     bench = Bench()
-    bench.feed(bytes([0x82, 0xFF]) + struct.pack("!Q", 1 << 63 | 5))
+    bench.feed(bytes([0x82, 0xFF]) + struct.pack("!Q", size))
+    assert_failed(bench, 1002)
+
+
+def test_the_largest_length_that_there_is_is_only_too_large() -> None:
+    bench = Bench()
+    bench.feed(bytes([0x82, 0xFF]) + struct.pack("!Q", (1 << 63) - 1))
     assert_failed(bench, 1009)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([b"\xff"], id="in-the-first-fragment"),
+        pytest.param(["κόσμε".encode(), b"\xed\xa0\x80"], id="in-the-second"),
+        pytest.param([b"\xce", b"", b"x"], id="broken-between-fragments"),
+        pytest.param([b"\xf4\x90"], id="before-its-last-byte"),
+    ],
+)
+def test_text_that_cannot_become_utf_8_is_failed_before_its_last_fragment(pieces: list[bytes]) -> None:
+    # ws.utf8.fail-fast
+    data = fragments(TEXT, [*pieces, b"never looked at"])[:-1]
+    bench = Bench()
+    bench.feed(*data[:-1])
+    assert bench.told() is None
+    bench.feed(data[-1])
+    assert_failed(bench, 1007)
+    assert bench.taken() == []
+
+
+def test_fragments_of_bytes_are_no_text_whatever_came_before_them() -> None:
+    bench = Bench()
+    bench.feed(*fragments(TEXT, [b"\xc3", b"\xa4", b"b"]), *fragments(BINARY, [b"\xff", b"\xfe", b"\x80"]))
+    assert bench.taken() == ["äb", b"\xff\xfe\x80"]
+
+
+def test_text_that_crossed_our_close_is_not_looked_at() -> None:
+    bench = Bench()
+    bench.feed(frame(TEXT, b"a", fin=False))
+    bench.stream.close(1000)
+    bench.feed(frame(CONT, b"\xff", fin=False), frame(CONT, b"\xff"), frame(TEXT, b"\xff", fin=False), frame(CONT, b""), close_frame(1000))
+    assert [closing(each)[0] for each in bench.sent()] == [1000]
+    assert bench.told_code() == 1000
 
 
 # ---- sizes -------------------------------------------------------------------------------------------------------------------------
