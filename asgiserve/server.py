@@ -361,6 +361,8 @@ class Server:
         if force and self._forced is not None:
             self._forced.set()
             self._check_quiet()
+            if self._lifespan is not None:
+                self._lifespan.hurry()
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:

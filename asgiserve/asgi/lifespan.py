@@ -62,6 +62,8 @@ class Lifespan:
         self._shutdown_answer: dict[str, Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._abandoned = False
+        self._shutting_down = False
+        self._hurried = False
         self.state: dict[str, Any] = {}
 
     @property
@@ -112,6 +114,7 @@ class Lifespan:
         if not self.supported:
             await self._abandon()
             return
+        self._shutting_down = True
         self._events.put_nowait({"type": "lifespan.shutdown"})
         try:
             async with asyncio.timeout(self._shutdown_timeout):
@@ -123,8 +126,17 @@ class Lifespan:
         finally:
             await self._abandon()
         answer = self._shutdown_answer
-        if answer is not None and answer["type"] == "lifespan.shutdown.failed":
+        if answer is None and self._hurried:
+            self._report("the application's shutdown was ended by a second signal")
+        elif answer is not None and answer["type"] == "lifespan.shutdown.failed":
             self._report(f"the application's shutdown failed: {answer.get('message') or 'no reason given'}")
+
+    def hurry(self) -> None:
+        """Wait no longer for a shutdown that goes on; where none does, nothing happens."""
+        if self._shutting_down and not self._over.is_set():
+            self._hurried = True
+            self._stopped.set()
+            self._over.set()
 
     def _report(self, detail: str) -> None:
         if not self._tell_failed(detail, None):

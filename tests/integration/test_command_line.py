@@ -158,6 +158,25 @@ async def app(scope, receive, send):
         assert "listening" not in running.output
 
 
+def test_a_second_ctrl_c_ends_a_shutdown_that_hangs(tmp_path: Path) -> None:
+    # 60 s of patience with the application's shutdown (--timeout-shutdown), of which nothing is waited for.
+    source = """import asyncio
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    print("shutting down", flush=True)
+    await asyncio.Event().wait()
+"""
+    with child("main:app", "--port", "0", source=source, cwd=tmp_path) as running:
+        assert running.address[1]
+        running.signal(signal.SIGINT)
+        running.wait_line(lambda line: line == "shutting down")
+        running.signal(signal.SIGINT)
+        assert running.wait() == 0
+        assert "the application's shutdown was ended by a second signal" in running.output
+
+
 def test_ctrl_c_ends_an_import_that_hangs(tmp_path: Path) -> None:
     with child("main:app", source="import time\nprint('importing', flush=True)\ntime.sleep(60)\n", cwd=tmp_path) as running:
         running.wait_line(lambda line: line == "importing")
