@@ -4,7 +4,8 @@
 usage: python3 run.py example [options of asgiserve]
            serve examples/hello.py and print the URL to open
        python3 run.py test [--only-this-python] [arguments of pytest]
-           ruff, mypy and pytest with branch coverage; then pytest alone on the other supported Pythons that are on the PATH
+           ruff, mypy, pytest with branch coverage, and the conformance suite on asgiserve and on the example;
+           then pytest alone on the other supported Pythons that are on the PATH
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+SERVERS = ("--asgi-target", "asgiserve[httptools]", "--asgi-target", "asgiserve[h11]")
+EXAMPLE = ("--asgi-app", "examples.hello:app", "--asgi-app-paths", "/,/json,/stream,POST /upload,ws:/ws")
 COLOURS = {"ok": "32", "FAILED": "31", "skipped": "33", "heading": "1"}
 
 
@@ -64,6 +67,11 @@ def pytest_arguments(arguments: Sequence[str], *, parallel: bool, coverage: bool
     return ["-m", "pytest", *(["-n", "2"] if parallel else []), *(["--cov", "--cov-report=term"] if coverage else []), *arguments]
 
 
+def conformance_arguments(*about: str, parallel: bool) -> list[str]:
+    """The command line of a conformance run, in which a SHOULD that is not met fails too."""
+    return ["-m", "pytest", "-q", *(["-n", "2"] if parallel else []), "--asgi-conformance", "--asgi-strict", *about]
+
+
 def run_step(step: str, argv: Sequence[str | Path]) -> Result:
     """Run one tool with its output shown."""
     say(paint(f"\n--- {step}", "heading"))
@@ -81,6 +89,8 @@ def test(arguments: Sequence[str], *, only_this: bool) -> int:
         run_step("ruff format --check", [python, "-m", "ruff", "format", "--check"]),
         run_step("mypy --strict", [python, "-m", "mypy"]),
         run_step(f"pytest, Python {version}", [python, *pytest_arguments(arguments, parallel=parallel, coverage=True)]),
+        run_step("conformance of asgiserve", [python, *conformance_arguments(*SERVERS, parallel=parallel)]),
+        run_step("conformance of the example", [python, *conformance_arguments(*EXAMPLE, parallel=parallel)]),
     ]
     others = {} if only_this else other_pythons(version)
     for other, base in others.items():

@@ -26,8 +26,8 @@ _status_line = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9]{2}) ([\t \x21-\x7e]*)\r\
 _field_line = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ((?:[\x21-\x7e\x80-\xff](?:[\t \x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)\r\n"
 ).fullmatch
-# RFC 9112 §7.1, without the chunk extensions that no server here sends; 16 digits are 64 bits.
-_chunk_line = re.compile(rb"([0-9a-f]{1,16})\r\n").fullmatch
+# RFC 9112 §7.1, without the chunk extensions that no server here sends; 16 digits are 64 bits, and HEXDIG is in either case (§1.2).
+_chunk_line = re.compile(rb"([0-9a-fA-F]{1,16})\r\n").fullmatch
 _digits = re.compile(rb"[0-9]+").fullmatch
 
 _MAX_LINE: Final = 65536

@@ -261,6 +261,8 @@ def test_a_failure_stops_nothing_and_fails_the_whole(monkeypatch: pytest.MonkeyP
         "ruff format --check in .venv",
         "mypy --strict in .venv",
         "pytest, Python 3.11 in .venv",
+        "conformance of asgiserve in .venv",
+        "conformance of the example in .venv",
         "pytest, Python 3.12 in .venv-3.12",
     ]
     assert "skipped  pytest, Python 3.13" in capsys.readouterr().out
@@ -272,7 +274,7 @@ def test_only_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = Checks(monkeypatch)
     checks.others = {"3.12": "/usr/bin/python3.12"}
     assert run.main(["test", "--only-this-python"]) == 0
-    assert checks.ran[-1] == "pytest, Python 3.11 in .venv"
+    assert checks.ran[-1] == "conformance of the example in .venv"
 
 
 def test_a_python_that_cannot_be_set_up_fails_its_own_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,7 +288,7 @@ def test_a_python_that_cannot_be_set_up_fails_its_own_step(monkeypatch: pytest.M
 
     monkeypatch.setattr(run, "prepare", prepare)
     assert run.main(["test"]) == 1
-    assert len(checks.ran) == 4
+    assert len(checks.ran) == 6
     assert "no wheels" in capsys.readouterr().out
 
 

@@ -192,7 +192,7 @@ class Case:
     Args:
         id: as in the catalogue; it never changes.
         says: the sentence of the standard, or of what is expected where there is none.
-        clauses: ``RFC 9112 §3.2``, ``ASGI www, HTTP Connection Scope``.
+        clauses: ``RFC 9112 §3.2``, ``ASGI www, HTTP Connection Scope``, as in `asgi_conformance.clauses`.
         level: see `Level`.
         stimuli: each on a connection of its own; the worst verdict counts.
         allow: outcomes that pass.
@@ -245,16 +245,22 @@ class Distortion:
         to_client: what becomes of each piece of bytes on its way to the client; a piece is what one read brought.
         to_server: the same in the other direction.
         holds: the client does not hear it when the server closes.
+        accepts: so many connections, ever; those behind them are left waiting.
         settings: what the server is told, by the names of `asgi_conformance.servers.known_targets`, whatever the scenario asks for.
         lifespan: how the application behaves in its lifespan, whatever the scenario asks for: one of `reference.LIFESPANS`.
+        loses: which of the signals that are sent to a server of its own does not reach it: 1 is the first.
+        kills: so many seconds after the first signal a server of its own is killed.
     """
 
     app: Callable[[Any], Any] | None = None
     to_client: Callable[[bytes], bytes] | None = None
     to_server: Callable[[bytes], bytes] | None = None
     holds: bool = False
+    accepts: int | None = None
     settings: Mapping[str, Any] | None = None
     lifespan: str | None = None
+    loses: int | None = None
+    kills: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +277,7 @@ class Scenario:
         bad: a server that does what the scenario must catch.
         needs: features of the target without which it is unsupported.
         own: it starts a server of its own, with settings or a lifespan of its own, or to end it.
+        spoils: it can leave a server ill in ways that a plain request does not show; the cases behind it get a new one.
     """
 
     id: str
@@ -282,6 +289,7 @@ class Scenario:
     bad: Distortion
     needs: frozenset[str] = field(default_factory=frozenset)
     own: bool = False
+    spoils: bool = False
 
 
 def describe(seen: Observation) -> str:
@@ -351,6 +359,7 @@ class Topic:
         bad: Distortion,
         needs: Sequence[str] = (),
         own: bool = False,
+        spoils: bool = False,
     ) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
         """Add a scenario, which the decorated function plays; arguments as of `Scenario`.
 
@@ -360,7 +369,18 @@ class Topic:
 
         def add(play: Callable[[Stage], None]) -> Callable[[Stage], None]:
             self._add(
-                Scenario(id=identifier, says=says, clauses=clauses, level=level, expects=expects, play=play, bad=bad, needs=frozenset(needs), own=own)
+                Scenario(
+                    id=identifier,
+                    says=says,
+                    clauses=clauses,
+                    level=level,
+                    expects=expects,
+                    play=play,
+                    bad=bad,
+                    needs=frozenset(needs),
+                    own=own,
+                    spoils=spoils,
+                )
             )
             return play
 

@@ -173,7 +173,7 @@ class _Call:
         self._found: deque[BaseException] = deque(maxlen=_MAX_KEPT)
         self._before = dict(scope)
         headers = scope.get("headers")
-        self._headers = list(headers) if isinstance(headers, list) else None
+        self._headers = list(headers) if isinstance(headers, list | tuple) else None
 
     def _report(self, rule: str, seen: str, level: Level | None = None) -> None:
         try:

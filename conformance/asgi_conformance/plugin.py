@@ -11,6 +11,7 @@ import fnmatch
 import json
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -38,7 +39,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         metavar="TARGET",
         help="The server to test: asgiserve[httptools], asgiserve[h11], uvicorn[httptools], hypercorn, daphne, granian, gunicorn, "
-        "cmd:COMMAND or url:URL. May be given several times. Default: asgiserve.",
+        "cmd:COMMAND or url:URL. May be given several times. Default: asgiserve, where no application is named (--asgi-app, --asgi-middleware).",
+    )
+    group.addoption(
+        "--asgi-conformance-coverage",
+        action="store_true",
+        default=False,
+        help="Show which cases each clause of the standards has, and which clauses have none; run nothing.",
     )
     group.addoption(
         "--asgi-conformance-select", action="append", default=None, metavar="GLOB", help="Only cases whose id matches, as in 'h1.host.*'."
@@ -61,6 +68,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="Write the summary to this file. Where GITHUB_STEP_SUMMARY is set it is appended there without being asked for.",
     )
+    _add_application_options(parser, group)
+
+
+def _add_application_options(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
+    """The options for applications, each with its ini key; the application itself is ``--asgi-app`` of asgiserve's plugin."""
+
+    def option(name: str, metavar: str, text: str) -> None:
+        ini = name.removeprefix("--").replace("-", "_")
+        group.addoption(name, action="append", default=None, metavar=metavar, help=f"{text} Ini key: {ini}.")
+        parser.addini(ini, text, type="linelist", default=[])
+
+    option(
+        "--asgi-app-paths",
+        "ROUTES",
+        "The routes of the application (--asgi-app) that the suite calls, separated by commas: '/items, POST /upload, ws:/chat'; with a body: "
+        "'POST /items application/json {\"n\": 1}'. May be given several times. Default: those of its OpenAPI schema, else /.",
+    )
+    option("--asgi-middleware", "NAME", "A middleware to test, package.module:Middleware; it is called with the application that it wraps.")
+    option("--asgi-app-host", "HOST", "The Host of the requests, for an application that answers to some names only. Default: 127.0.0.1.")
+    option("--asgi-app-timeout", "SECONDS", "Seconds that the application may take to answer. Default: 5.")
 
 
 class State:
@@ -68,7 +95,10 @@ class State:
 
     def __init__(self, config: pytest.Config) -> None:
         self.strict = bool(config.getoption("asgi_strict"))
-        self.targets: list[str] = config.getoption("asgi_target") or ["asgiserve"]
+        from asgi_conformance.application.collect import application_targets  # noqa: PLC0415 - as below
+
+        self.applications = application_targets(config)
+        self.targets: list[str] = config.getoption("asgi_target") or ([] if self.applications else ["asgiserve"])
         self.select: list[str] = config.getoption("asgi_conformance_select") or ["*"]
         self.update = bool(config.getoption("asgi_known_update"))
         self.known_file: str | None = config.getoption("asgi_known")
@@ -85,7 +115,8 @@ class State:
         """Of the servers in ``targets``; None where nobody knows."""
         from asgi_conformance.targets import find_target, version_of  # noqa: PLC0415 - as above
 
-        return {name: version_of(find_target(name)) if name in targets else None for name in self.targets}
+        servers = {name: version_of(find_target(name)) if name in targets else None for name in self.targets}
+        return servers | dict.fromkeys(self.applications)
 
     def peer(self, name: str) -> TargetPeer:
         """The running target; a new one where the old one is dead."""
@@ -106,11 +137,23 @@ class State:
 STATE: Final = pytest.StashKey[State]()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
+    """Show what the cases cover, instead of running anything."""
+    if not config.getoption("asgi_conformance_coverage"):
+        return None
+    from asgi_conformance.coverage import print_coverage  # noqa: PLC0415 - only who asks for it needs the cases
+
+    print_coverage(sys.stdout, color=config.getoption("color", "auto"))
+    return pytest.ExitCode.OK
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options, where the suite runs."""
     if not config.getoption("asgi_conformance"):
         return
     state = config.stash[STATE] = State(config)
+    from asgi_conformance.application.collect import check_options  # noqa: PLC0415 - as above
     from asgi_conformance.known import KnownFileError, read_known  # noqa: PLC0415 - as above
     from asgi_conformance.targets import TargetError, find_target  # noqa: PLC0415 - as above
 
@@ -119,6 +162,7 @@ def pytest_configure(config: pytest.Config) -> None:
             find_target(name)
         except TargetError as error:
             raise pytest.UsageError(f"--asgi-target {name}: {error}") from None
+    check_options(config)
     if state.update and state.known_file is None:
         raise pytest.UsageError("--asgi-known-update needs --asgi-known FILE, which it writes")
     if state.known_file is not None:
@@ -146,9 +190,11 @@ class _Suite(pytest.Collector):
     """All cases, for all targets."""
 
     def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
+        from asgi_conformance.application.collect import collect_application  # noqa: PLC0415 - as above
         from asgi_conformance.server_collect import collect_servers  # noqa: PLC0415 - as above
 
         yield from collect_servers(self, self.config.stash[STATE])
+        yield from collect_application(self, self.config.stash[STATE])
         if self.config.stash[STATE].known:
             yield _Known.from_parent(self, name="known-deviations", nodeid="asgi-conformance/known-deviations")
 
@@ -221,4 +267,7 @@ def _write_reports(config: pytest.Config, results: list[Result]) -> Iterator[str
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Nothing of a target outlives the run."""
     if STATE in config.stash:
+        from asgi_conformance.application.collect import close_application  # noqa: PLC0415 - as above
+
+        close_application(config)
         config.stash[STATE].close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asgi_conformance.case import Judgement, Verdict
+from asgi_conformance.case import Judgement, Scenario, Verdict
 from asgi_conformance.items import RuleItem
 from asgi_conformance.peer import Unavailable
 from asgi_conformance.report import ORDER
@@ -19,7 +19,7 @@ from asgi_conformance.suite import TOPICS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asgi_conformance.case import Case, Scenario, Topic
+    from asgi_conformance.case import Case, Topic
     from asgi_conformance.peer import TargetPeer
     from asgi_conformance.plugin import State
 
@@ -81,4 +81,6 @@ class CaseItem(RuleItem):
             if sick:
                 peer.close()
                 return Judgement(Verdict.FAIL, f"{label}afterwards {sick}"), str(trial.trace)
+        if isinstance(self._case, Scenario) and self._case.spoils:
+            peer.close()
         return worst, shown

@@ -185,12 +185,15 @@ def _asgiserve_target(name: str, http: str, modules: Mapping[str, str]) -> Targe
             "keep_alive": Setting("--timeout-keep-alive {}", default=15),
             "head_timeout": Setting("--timeout-request-head {}", default=10),
             "body_timeout": Setting("--timeout-request-body {}", default=30),
+            "max_body": Setting("--max-body-bytes {}", "int"),
             "graceful_timeout": Setting("--timeout-graceful-shutdown {}", default=30),
             "ws_ping_interval": Setting("--ws-ping-interval {}", default=20),
             "ws_ping_timeout": Setting("--ws-ping-timeout {}", default=20),
+            "ws_close_timeout": Setting("--ws-close-timeout {}", default=10),
             "ws_max_size": Setting("--ws-max-size {}", "int", 16 << 20),
             "root_path": Setting("--root-path {}", "text", ""),
             "lifespan_on": Setting("--lifespan on", "flag", default=False),
+            "loop": Setting("--loop {}", "text", "auto"),
             **_SSL,
         },
         "asgiserve",
@@ -215,6 +218,7 @@ def _uvicorn_target(http: str) -> Target:
             "root_path": Setting("--root-path {}", "text", ""),
             "workers": Setting("--workers {}", "int", 1),
             "lifespan_on": Setting("--lifespan on", "flag", default=False),
+            "loop": Setting("--loop {}", "text", "auto"),
             **_SSL,
         },
         "uvicorn",
@@ -232,8 +236,11 @@ def _hypercorn_target() -> Target:
         _BASE | {"http/2", "permessage-deflate", "lifespan", "state", "websocket.http.response"},
         {
             "keep_alive": Setting("--keep-alive {}", "int", 5),
+            # Its connection counts as idle until a head is complete.
+            "head_timeout": Setting("--keep-alive {}", "int", 5),
+            "body_timeout": Setting("--read-timeout {}", "int"),
             "graceful_timeout": Setting("--graceful-timeout {}", "int", 3),
-            "ws_ping_interval": Setting("--websocket-ping-interval {}"),
+            "ws_ping_interval": Setting("--websocket-ping-interval {}", "int"),
             "root_path": Setting("--root-path {}", "text", ""),
             "workers": Setting("--workers {}", "int", 1),
             "certfile": Setting("--certfile {}", "text"),
@@ -317,9 +324,9 @@ def _gunicorn_target() -> Target:
 def known_targets() -> dict[str, Target]:
     """The targets by name: the built-in ones, and those of other distributions (`ENTRY_POINTS`).
 
-    Settings have the same names everywhere, seconds and bytes: ``keep_alive``, ``head_timeout``, ``body_timeout``, ``graceful_timeout``,
-    ``ws_ping_interval``, ``ws_ping_timeout``, ``ws_max_size``, ``root_path``, ``workers``, ``lifespan_on``, ``certfile``, ``keyfile``, ``ca_certs``,
-    ``cert_reqs``.
+    Settings have the same names everywhere, seconds and bytes: ``keep_alive``, ``head_timeout``, ``body_timeout``, ``max_body``,
+    ``graceful_timeout``, ``ws_ping_interval``, ``ws_ping_timeout``, ``ws_close_timeout``, ``ws_max_size``, ``root_path``, ``workers``,
+    ``lifespan_on``, ``certfile``, ``keyfile``, ``ca_certs``, ``cert_reqs``, ``loop`` (asyncio or uvloop).
 
     Raises:
         TargetError: the entry point of another distribution cannot be loaded, or gives no `Target`.

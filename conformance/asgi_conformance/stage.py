@@ -68,7 +68,7 @@ class Stage:
     Args:
         peer: where servers come from.
         running: the server.
-        address: where clients connect to it.
+        address: where clients connect to it: host and port, or the path of a UNIX socket.
         trace: what went over all connections.
 
     Attributes:
@@ -76,7 +76,7 @@ class Stage:
         trace: see above.
     """
 
-    def __init__(self, peer: StagePeer, running: RunningTarget, address: tuple[str, int], trace: Trace) -> None:
+    def __init__(self, peer: StagePeer, running: RunningTarget, address: tuple[str, int] | str, trace: Trace) -> None:
         self._peer = peer
         self._address = address
         self._resources = contextlib.ExitStack()
@@ -131,7 +131,13 @@ class Stage:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where the server listens."""
+        """Where the server listens.
+
+        Raises:
+            Unavailable: on a UNIX socket; that is ``running.address``.
+        """
+        if isinstance(self._address, str):
+            raise Unavailable("it listens on a UNIX socket")
         return self._address
 
     @property
@@ -220,16 +226,17 @@ class Stage:
             Unavailable: it is not one that we start, or it cannot be told.
             Broken: it does not start.
         """
+        if self.running.child is not None:
+            # Known beforehand, and a start saved.
+            untold = sorted((options.get("settings") or {}).keys() - self.running.settings.keys())
+            self.require(not untold, f"it cannot be told {', '.join(untold)}")
         try:
             running = self._peer.start_own(**options)
         except TargetError as error:
             raise Broken(f"it does not start: {error}") from error
         self._resources.callback(running.stop)
         self.require(not running.ignored, f"it cannot be told {', '.join(running.ignored)}")
-        address = running.address
-        if isinstance(address, str):
-            raise Unavailable("it listens on a UNIX socket")
-        stage = Stage(self._peer, running, address, self.trace)
+        stage = Stage(self._peer, running, running.address, self.trace)
         # Its connections end before its server.
         self._resources.push(stage)
         return stage

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +15,21 @@ from asgi_conformance.case import Distortion
 from asgi_conformance.peer import TargetPeer
 from asgi_conformance.reference import CONTROL
 from asgi_conformance.reference import app as reference
+from asgi_conformance.servers import Setting
+from asgi_conformance.targets import start_target
 from pytest_asgiserve import LiveServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
+    from asgi_conformance.servers import Target
     from asgi_conformance.targets import RunningTarget
 
 __all__ = ["ProcessPeer", "ThreadPeer", "WireProxy", "distorted"]
 
 ROOT = Path(__file__).resolve().parents[2]
+LAUNCHER = Path(__file__).with_name("launcher.py")
 PATIENCE = 10.0
 FEATURES = (
     *("http/1.1", "websocket", "permessage-deflate", "lifespan", "state", "tls", "websocket.http.response"),
@@ -59,7 +65,7 @@ class WireProxy:
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
-            while True:
+            while self._distortion.accepts is None or len(self._threads) <= 2 * self._distortion.accepts:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._upstream, PATIENCE)
                 self._open += [client, server]
@@ -112,7 +118,7 @@ class ThreadPeer(TargetPeer):
         host, port = self._server.address
         super().__init__(f"url[{','.join(FEATURES)}]:http://{host}:{port}")
         self._wire: WireProxy | None = None
-        if distortion.to_client or distortion.to_server or distortion.holds:
+        if distortion.to_client or distortion.to_server or distortion.holds or distortion.accepts is not None:
             self._wire = self._resources.enter_context(WireProxy(self._server.address, distortion))
 
     @property
@@ -128,28 +134,46 @@ class ThreadPeer(TargetPeer):
         self._resources.close()
 
 
+def launched(target: Target, *arguments: str, workers: bool = False) -> Target:
+    """``target`` behind the launcher, which gets ``arguments``; with ``workers`` it can be told how many, and is a pre-fork server then."""
+    assert target.command is not None
+    command = target.command
+    settings = {**target.settings, "workers": Setting("--launch-workers {}", "int", 1)} if workers else target.settings
+    # What several processes listen on is one inherited socket.
+    bind = ("fd",) if workers else target.bind
+    return replace(target, command=lambda place: [sys.executable, str(LAUNCHER), *arguments, *command(place)], settings=settings, bind=bind)
+
+
 class ProcessPeer(TargetPeer):
     """asgiserve in processes, for scenarios that start a server of their own.
 
-    ``case`` names the scenario whose distortion the servers of its own get.
+    ``case`` names the scenario whose distortion the servers of its own get; they run on ``loop``. With ``workers`` it is a server that can be told
+    how many: the launcher, which runs asgiserve several times on one socket.
     """
 
-    def __init__(self, target: str, case: str = "", distortion: Distortion = GOOD) -> None:
+    def __init__(self, target: str, case: str = "", distortion: Distortion = GOOD, *, workers: bool = False, loop: str = "auto") -> None:
         super().__init__(target)
         self._case = case
+        self._loop = loop
         self._distortion = distortion
+        self._own = self._target
+        if workers:
+            self._target = self._own = launched(self._target, workers=True)
+        if distortion.loses is not None:
+            self._own = launched(self._own, "--launch-loses", str(distortion.loses))
+        if distortion.kills is not None:
+            self._own = launched(self._own, "--launch-kills", str(distortion.kills))
 
     def start_own(self, **options: Any) -> RunningTarget:
         distortion = self._distortion
-        if distortion.settings is not None:
-            options["settings"] = {**(options.get("settings") or {}), **distortion.settings}
+        options["settings"] = {**(options.get("settings") or {}), **(distortion.settings or {}), "loop": self._loop}
         if distortion.lifespan is not None:
             options["lifespan"] = distortion.lifespan
         if distortion.app is not None:
             path = os.pathsep.join([str(ROOT), str(ROOT / "conformance")])
             options["app"] = "tests.conformance.distorted_app:app"
             options["environment"] = {**(options.get("environment") or {}), "PYTHONPATH": path, "DISTORTED_CASE": self._case}
-        return super().start_own(**options)
+        return start_target(self._own, **{**options, **self._start})
 
     def __enter__(self) -> Self:
         self.start()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asgi_conformance.case import Scenario, Verdict, broken_verdict
+from asgi_conformance.peer import Unavailable
 from asgi_conformance.stage import trials
 from asgi_conformance.suite import TOPICS
 from tests.conformance.distorted import GOOD, ProcessPeer, ThreadPeer
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 SCENARIOS = [case for topic in TOPICS for case in topic if isinstance(case, Scenario)]
 SHARED = [scenario for scenario in SCENARIOS if not scenario.own]
 OWN = [scenario for scenario in SCENARIOS if scenario.own]
-# Both parsers and both loops between them.
-TARGETS = ["asgiserve[httptools]", "asgiserve[h11]"]
+# About workers, which asgiserve has not: the launcher has them.
+WORKERS_ONLY = {"asgi.life.state-not-shared-workers"}
+WORKERS = {"asgi.life.once-per-loop", *WORKERS_ONLY}
 
 
-@pytest.fixture(scope="module")
-def process_peer(target: str) -> Iterator[ProcessPeer]:
-    with ProcessPeer(target) as peer:
+# The test command runs the whole suite on both parsers as users do, which is on uvloop.
+@pytest.fixture(scope="module", params=["httptools", "h11"])
+def process_peer(request: pytest.FixtureRequest) -> Iterator[ProcessPeer]:
+    with ProcessPeer(f"asgiserve[{request.param}]", loop="asyncio") as peer:
         yield peer
 
 
@@ -51,17 +54,28 @@ def test_a_scenario_catches_a_server_that_breaks_it(scenario: Scenario) -> None:
         assert_caught(scenario, play(scenario, peer))
 
 
-@pytest.mark.parametrize("target", TARGETS, scope="module")
 @pytest.mark.parametrize("scenario", OWN, ids=lambda case: case.id)
 def test_asgiserve_passes_a_scenario_with_a_server_of_its_own(scenario: Scenario, process_peer: ProcessPeer) -> None:
+    if scenario.id in WORKERS_ONLY:
+        with pytest.raises(Unavailable, match="it cannot be told workers"):
+            play(scenario, process_peer)
+        return
     trial = play(scenario, process_peer)
     assert trial.judgement.verdict in {Verdict.PASS, Verdict.INFO}, f"{trial.judgement.reason}\n{trial.trace}"
+
+
+@pytest.mark.parametrize("scenario", [scenario for scenario in OWN if scenario.id in WORKERS], ids=lambda case: case.id)
+def test_a_server_with_workers_passes_a_scenario_about_them(scenario: Scenario) -> None:
+    with ProcessPeer("asgiserve", workers=True) as peer:
+        trial = play(scenario, peer)
+    assert trial.judgement.verdict is Verdict.PASS, f"{trial.judgement.reason}\n{trial.trace}"
+    assert re.search(r"[234] of 4 workers answered", trial.judgement.reason)
 
 
 @pytest.mark.parametrize("scenario", OWN, ids=lambda case: case.id)
 def test_a_scenario_catches_a_server_of_its_own_that_breaks_it(scenario: Scenario) -> None:
     assert scenario.bad != GOOD
-    with ProcessPeer("asgiserve", scenario.id, scenario.bad) as peer:
+    with ProcessPeer("asgiserve", scenario.id, scenario.bad, workers=scenario.id in WORKERS) as peer:
         assert_caught(scenario, play(scenario, peer))
 
 
@@ -72,4 +86,4 @@ def test_a_scenario_says_what_it_is(scenario: Scenario) -> None:
     assert scenario.expects
     assert scenario.clauses
     for clause in scenario.clauses:
-        assert re.match(r"RFC \d{4} §[\d.]+|ASGI ", clause), clause
+        assert re.match(r"RFC \d{4} §[\d.]+|ASGI[ ,]", clause), clause

@@ -154,10 +154,13 @@ def test_a_server_speaks_tls_where_it_has_a_certificate(name: str, tmp_path: Pat
 def test_a_server_understands_every_setting_that_it_is_said_to_have(name: str) -> None:
     values = {
         **dict.fromkeys(("keep_alive", "head_timeout", "body_timeout", "graceful_timeout", "ws_ping_interval", "ws_ping_timeout"), 3),
+        "ws_close_timeout": 3,
+        "max_body": 100_000,
         "ws_max_size": 100_000,
         "root_path": "/p",
         "workers": 1,
         "lifespan_on": True,
+        "loop": "asyncio",
     }
     target = find_target(available(name))
     assert target.settings.keys() <= values.keys() | {"certfile", "keyfile", "ca_certs", "cert_reqs"}

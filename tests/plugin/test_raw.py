@@ -60,6 +60,13 @@ def pair() -> Iterator[Pair]:
         pytest.param(
             "GET", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", "chunked", b"hello", id="chunked"
         ),
+        pytest.param(
+            "GET",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nB\r\nhello world\r\n0\r\n\r\n",
+            "chunked",
+            b"hello world",
+            id="chunk-size-in-upper-case",
+        ),
         pytest.param("HEAD", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", "none", b"", id="head"),
         pytest.param("GET", b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", "none", b"", id="304"),
         pytest.param("GET", b"HTTP/1.1 204 No Content\r\n\r\n", "none", b"", id="204"),

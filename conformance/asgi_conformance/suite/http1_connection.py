@@ -136,6 +136,7 @@ CONNECTION.case(
 CONNECTION.case(
     "h1.conn.close-token-list",
     "RFC 9110 §7.6.1",
+    "RFC 9110 §5.6.1.2",
     "RFC 9112 §9.6",
     level=Level.MUST,
     says="Connection = #connection-option. Connection options are case-insensitive.",
@@ -364,7 +365,7 @@ def _second(label: str, *lines: str, wait: tuple[Await, ...] = ()) -> Stimulus:
 
 CONNECTION.case(
     "h1.conn.error-closes",
-    "RFC 9112 §6.3",
+    "RFC 9112 §6.3 (5)",
     "RFC 9112 §9.3.2",
     level=Level.MUST,
     says="If the unrecoverable error is in a request message, the server MUST respond with a 400 (Bad Request) status code and then close the "
@@ -388,9 +389,11 @@ def _left_open() -> Outcome:
 
 CONNECTION.case(
     "h1.conn.half-close",
+    "RFC 9112 §9.6",
     "RFC 9293 §3.6",
     level=Level.HARD,
-    says="The user who CLOSEs may continue to RECEIVE: a request with FIN behind it is answered, or taken for a disconnect, and the connection ends.",
+    says="Note that a TCP connection that is half-closed by the client does not delimit a request message, nor does it imply that the client is no "
+    "longer interested in a response.",
     send=[
         Stimulus("GET and FIN", (request(), HALF_CLOSE), follow_up=False),
         Stimulus("POST with its body, and FIN", (request(method="POST", body=b"hello"), HALF_CLOSE), methods=("POST",), follow_up=False),

@@ -109,8 +109,8 @@ LINE.case(
     level=Level.SHOULD,
     says=(
         "Older HTTP/1.0 user agent implementations might send an extra CRLF after a POST request as a workaround for some early server applications "
-        "that failed to read message body content that was not terminated by a line-ending. In the interest of robustness, a server that is "
-        "expecting to receive and parse a request-line SHOULD ignore at least one empty line (CRLF) received prior to the request-line."
+        "that failed to read message body content that was not terminated by a line-ending. [...] In the interest of robustness, a server "
+        "that is expecting to receive and parse a request-line SHOULD ignore at least one empty line (CRLF) received prior to the request-line."
     ),
     send=[
         Stimulus(
@@ -292,9 +292,9 @@ LINE.case(
     "RFC 9112 §3.1",
     level=Level.SHOULD,
     says=(
-        "The method token is case-sensitive because it might be used as a gateway to object-based systems with case-sensitive method names. An "
-        "origin server that receives a request method that is unrecognized or not implemented SHOULD respond with the 501 (Not Implemented) status "
-        "code."
+        "The method token is case-sensitive because it might be used as a gateway to object-based systems with case-sensitive method names. "
+        "[...] An origin server that receives a request method that is unrecognized or not implemented SHOULD respond with the 501 (Not Implemented) "
+        "status code."
     ),
     send=[request_line("in lower case", b"get / HTTP/1.1"), request_line("capitalised", b"Get / HTTP/1.1")],
     allow=[
@@ -378,7 +378,8 @@ LINE.case(
 LINE.case(
     "h1.method.connect-bad-port",
     "RFC 9110 §9.3.6",
-    level=Level.MUST,
+    # A MUST of server and application together: which of the two refuses is nowhere said.
+    level=Level.SHOULD,
     says=(
         "A server MUST reject a CONNECT request that targets an empty or invalid port number, typically by responding with a 400 (Bad Request) "
         "status code."

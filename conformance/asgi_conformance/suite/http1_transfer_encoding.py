@@ -52,7 +52,7 @@ TRANSFER_ENCODING.case(
     "h1.te.case",
     "RFC 9112 §7",
     level=Level.MUST,
-    says="All transfer-coding names are case-insensitive.",
+    says="All transfer-coding names are case-insensitive [...].",
     send=[_coded("mixed", b"cHuNkEd"), _coded("capitals", b"CHUNKED"), post("the name of the field", b"tRANSFER-eNCODING: chunked", body=_CHUNKS)],
     allow=[served(method="POST", body=b"hello")],
     bad=REFUSES,
@@ -102,7 +102,8 @@ TRANSFER_ENCODING.case(
     "h1.te.double-chunked",
     "RFC 9112 §6.1",
     level=Level.SHOULD,
-    says="Chunking an already chunked message is not allowed.",
+    says="A sender MUST NOT apply the chunked transfer coding more than once to a message body (i.e., chunking an already chunked message is not "
+    "allowed).",
     send=[_coded("in a list", b"chunked, chunked"), _coded("on two lines", b"chunked", b"chunked"), _coded("around gzip", b"chunked, gzip, chunked")],
     allow=[rejected(400, 501)],
     bad=_HELLO,
@@ -274,7 +275,7 @@ TRANSFER_ENCODING.case(
     level=Level.MUST,
     says=(
         "A server that receives an obs-fold in a request message [...] MUST either reject the message by sending a 400 (Bad Request) [...] or "
-        "replace each received obs-fold with one or more SP octets prior to interpreting the field value."
+        "replace each received obs-fold with one or more SP octets prior to interpreting the field value [...]."
     ),
     # With a length it is `h1.msg.clte-desync`.
     send=[
