@@ -29,22 +29,23 @@ PAGE = b"""<!doctype html>
 <h1>It works.</h1>
 <p>This page is <code>examples/hello.py</code>, a plain ASGI application, served by asgiserve.</p>
 <ul>
-  <li><a href="/json">/json</a> &ndash; this request, as the application sees it
-  <li><a href="/stream">/stream</a> &ndash; server-sent events, one a second: <output id="tick">waiting</output>
+  <li><a href="json">/json</a> &ndash; this request, as the application sees it
+  <li><a href="stream">/stream</a> &ndash; server-sent events, one a second: <output id="tick">waiting</output>
   <li><code>/ws</code> &ndash; a WebSocket that sends back what it gets: <input id="text" placeholder="type here"> <output id="echo"></output>
   <li><code>POST /upload</code> &ndash; counts what you send: <input id="file" type="file"> <output id="size"></output>
 </ul>
-<p>Or from a terminal: <code>curl -N <span class="origin"></span>/stream</code>,
-  <code>curl --data-binary @FILE <span class="origin"></span>/upload</code></p>
+<p>Or from a terminal: <code>curl -N <span class="here"></span>stream</code>,
+  <code>curl --data-binary @FILE <span class="here"></span>upload</code></p>
 <script>
   const at = id => document.getElementById(id)
-  document.querySelectorAll(".origin").forEach(span => { span.textContent = location.origin })
-  new EventSource("/stream").onmessage = event => { at("tick").textContent = event.data }
-  const ws = new WebSocket(location.origin.replace(/^http/, "ws") + "/ws")
+  const here = location.href.replace(/[^/]*$/, "")
+  document.querySelectorAll(".here").forEach(span => { span.textContent = here })
+  new EventSource("stream").onmessage = event => { at("tick").textContent = event.data }
+  const ws = new WebSocket(here.replace(/^http/, "ws") + "ws")
   ws.onmessage = event => { at("echo").textContent = event.data }
   at("text").oninput = () => ws.send(at("text").value)
   at("file").onchange = async () => {
-    const answer = await fetch("/upload", { method: "POST", body: at("file").files[0] })
+    const answer = await fetch("upload", { method: "POST", body: at("file").files[0] })
     at("size").textContent = (await answer.json()).bytes + " bytes"
   }
 </script>
@@ -58,13 +59,19 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     elif scope["type"] == "websocket":
         await echo(scope, receive, send)
     else:
-        method, endpoint = ROUTES.get(scope["path"], ("", not_found))
+        method, endpoint = ROUTES.get(path_of(scope), ("", not_found))
         if method == "GET" and scope["method"] not in {"GET", "HEAD"}:
             await answer(send, {"error": "GET, please"}, status=405, allow=b"GET, HEAD")
         elif method == "POST" and scope["method"] != "POST":
             await answer(send, {"error": "POST, please"}, status=405, allow=b"POST")
         else:
             await endpoint(scope, receive, send)
+
+
+def path_of(scope: Scope) -> str:
+    """The path below what the application is mounted at (``--root-path``)."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,8 +98,8 @@ async def show_request(scope: Scope, _receive: Receive, send: Send) -> None:
             "path": scope["path"],
             "query": scope["query_string"].decode("latin-1"),
             "http_version": scope["http_version"],
-            "scheme": scope["scheme"],
-            "client": scope["client"],
+            "scheme": scope.get("scheme", "http"),
+            "client": scope.get("client"),
             "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]],
         },
     )
@@ -133,7 +140,7 @@ async def upload(_scope: Scope, receive: Receive, send: Send) -> None:
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """A WebSocket at /ws that sends back what it gets."""
     await receive()  # websocket.connect
-    if scope["path"] != "/ws":
+    if path_of(scope) != "/ws":
         await send({"type": "websocket.close"})
         return
     await send({"type": "websocket.accept"})

@@ -27,6 +27,8 @@ ENDING: Final = ApplicationTopic("application/ending", "Disconnects, errors of s
 
 _DISCONNECT: Final = "ASGI www, HTTP Disconnect"
 _SEND_EXCEPTION: Final = "ASGI www, HTTP Disconnected Client"
+_LATE: Final = 0.5
+"""Seconds between a complete response and the end of its call."""
 _SLOW_SEND: Final = 0.1
 _LOOK: Final = 0.02
 """Seconds between two looks at what a server does."""
@@ -245,7 +247,7 @@ async def receive_blocks(trial: Trial, route: Route) -> str:
     waits = f"no response within {trial.limits.answer:g} s: it waits in receive, after the body"
     trial.expect(call.complete or call.done or not call.waits, waits)
     trial.same(await trial.reference(route), answer_of(call, seconds=trial.limits.answer), "receive waits after the body")
-    if not await call.ended(trial.limits.leave):
+    if not await call.ended(_LATE):
         trial.discourage("it answers, and does not return before receive has told the end")
     return "it does not wait for another message"
 

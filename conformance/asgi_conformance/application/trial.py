@@ -25,6 +25,8 @@ __all__ = ["BrokenRuleError", "DiscouragedError", "NothingToDoError", "Trial", "
 
 _SETTLE: Final = 0.5
 """Seconds for a call to return behind its complete response. What goes on is background work, which is not judged."""
+_OTHER_LOOP: Final = ("is bound to a different event loop", "attached to a different loop")
+"""What asyncio says of an object that is used on another loop than that on which it was used first."""
 _MOST_SHOWN: Final = 4
 """Exchanges in the report of a failure: the latest."""
 
@@ -189,7 +191,18 @@ class Trial:
     # Either way.
 
     async def ask(self, request: Request | Route, *, lawful: bool = True) -> Answer:
-        """Send a request; the answer."""
+        """Send a request; the answer.
+
+        Raises:
+            NothingToDoError: the application has objects of the event loop on which it ran before. A server in production has one loop: that is
+                no fault, and nothing can be judged here.
+        """
+        answer = await self._ask(request, lawful=lawful)
+        if any(words in answer.raised for words in _OTHER_LOOP):
+            raise NothingToDoError(f"the application has objects of another event loop; run these cases alone (-k {self.way}): {answer.raised}")
+        return answer
+
+    async def _ask(self, request: Request | Route, *, lawful: bool) -> Answer:
         request = (request if isinstance(request, Request) else Request(request)).resolved()
         if self.is_live:
             server = self.subject.live

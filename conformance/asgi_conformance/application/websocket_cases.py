@@ -42,6 +42,7 @@ _BIG: Final = 1_000_000
 _MANY: Final = 1000
 _SESSIONS: Final = 20
 _PAUSE: Final = 0.2
+_ANSWER: Final = 0.05
 _TOO_BIG: Final = frozenset({1003, 1007, 1008, 1009})
 _NOWHERE: Final = "/asgi-conformance-6f1c2a/nowhere"
 
@@ -71,8 +72,11 @@ async def _accepted(trial: Trial, route: Route, **changes: Any) -> Call:
 
 async def _consumed(trial: Trial, call: Call, messages: list[dict[str, Any]]) -> None:
     """Feed messages, and wait until the application has taken them and asks for more, or has closed."""
+    before = len(call.sent)
     call.feed(*messages)
     await call.until(lambda: call.waits or bool(call.messages("websocket.close")), trial.limits.answer)
+    # Who takes messages need not be who answers them.
+    await call.until(lambda: len(call.sent) > before, _ANSWER)
 
 
 async def _leave(trial: Trial, call: Call, what: str, **keys: Any) -> None:
@@ -444,8 +448,8 @@ async def concurrent(trial: Trial, route: Route) -> str:
             call.delay = 0.001
             call.feed(_text(tag))
             await asyncio.sleep(0)
-    for call in sessions.values():
-        await call.until(lambda: call.waits or bool(call.messages("websocket.close")), trial.limits.answer)  # noqa: B023 - called before the next
+    for tag, call in sessions.items():
+        await call.until(lambda: tag in _said(call), trial.limits.answer if echoes else _ANSWER)  # noqa: B023 - called before the next
     seen = {tag: {other for other in sessions if other in _said(call)} for tag, call in sessions.items()}
     broadcast = all(len(others) == len(sessions) for others in seen.values())
     for tag, others in seen.items():

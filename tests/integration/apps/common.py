@@ -82,10 +82,11 @@ async def websocket_echo(receive: Receive, send: Send) -> None:
         message: Message = await receive()
         if message["type"] == "websocket.disconnect":
             return
-        if message["text"] == CLOSE_WORD:
+        text, data = message.get("text"), message.get("bytes")
+        if text == CLOSE_WORD:
             await send({"type": "websocket.close", "code": CLOSE_CODE, "reason": CLOSE_REASON})
             return
-        await send({"type": "websocket.send", "text": message["text"], "bytes": message["bytes"]})
+        await send({"type": "websocket.send", "text": text, "bytes": data})
 
 
 def as_json(value: Any) -> bytes:
