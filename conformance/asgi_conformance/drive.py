@@ -111,15 +111,16 @@ class Traced:
         self._sock.shutdown(how)
 
 
-def observe(peer: Peer, stimulus: Stimulus, *, patience: float = 5.0) -> tuple[Observation, Trace]:
+def observe(peer: Peer, stimulus: Stimulus, *, patience: float = 5.0, trace: Trace | None = None) -> tuple[Observation, Trace]:
     """Send ``stimulus`` on a fresh connection, read what comes, and fetch what the application was told.
 
     Args:
         peer: the server.
         stimulus: what to send.
         patience: seconds of silence after which nothing more is waited for.
+        trace: is filled and returned, for who wants it even where this raises; by default a new one.
     """
-    trace = Trace()
+    trace = Trace() if trace is None else trace
     since = peer.mark()
     responses: list[RawResponse] = []
     early: list[RawResponse] = []

@@ -32,6 +32,7 @@ __all__ = [
     "Frames",
     "accept_value",
     "close_payload",
+    "encode_fragments",
     "encode_frame",
     "handshake",
 ]
@@ -104,6 +105,17 @@ def encode_frame(
     else:
         head += bytes([masked | _MEDIUM]) + struct.pack("!Q", said)
     return head + payload if mask is None else head + mask + _masked(payload, mask)
+
+
+def encode_fragments(opcode: int, pieces: Sequence[bytes], *, ping: bool = False) -> bytes:
+    """A message in pieces, a frame for each (RFC 6455 §5.4); with ``ping``, behind each but the last there is one with its number, from 0."""
+    last = len(pieces) - 1
+    found = []
+    for index, piece in enumerate(pieces):
+        found.append(encode_frame(CONTINUATION if index else opcode, piece, fin=index == last))
+        if ping and index < last:
+            found.append(encode_frame(PING, b"%d" % index))
+    return b"".join(found)
 
 
 def _masked(payload: bytes, mask: bytes) -> bytes:
@@ -217,7 +229,8 @@ class Frames:
             return "a control frame that is fragmented or too long"
         if frame.opcode < CLOSE and (frame.opcode == CONTINUATION) != (self._inside is not None):
             return "a message that was not ended, or not begun"
-        if frame.rsv & 3 or (frame.rsv and frame.opcode >= CLOSE):
+        # RFC 7692 §6.1: RSV1 stands on the first frame of a message alone.
+        if frame.rsv & 3 or (frame.rsv and (frame.opcode >= CLOSE or frame.opcode == CONTINUATION)):
             return "a reserved bit"
         return ""
 
@@ -240,12 +253,15 @@ class Frames:
         """The next message, which must be an uncompressed text.
 
         Raises:
-            FramingError: it is something else.
+            FramingError: it is something else, or no UTF-8 (RFC 6455 §8.1).
         """
         message = self.read_message()
         if message.opcode != TEXT or message.rsv:
             raise FramingError(f"no text message: {message}"[:300])
-        return message.payload.decode()
+        try:
+            return message.payload.decode()
+        except UnicodeDecodeError as error:
+            raise FramingError(f"a text message that is no UTF-8: {error}"[:300]) from None
 
     def read_close(self) -> Frame | None:
         """The close frame that ends it, and the end of the connection behind it; None where the connection ended without one.

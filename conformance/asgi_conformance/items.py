@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         def level(self) -> Level: ...
 
 
-__all__ = ["PREFIX", "ConformanceError", "RuleItem", "StaleItem", "attach", "collect_stale"]
+__all__ = ["PREFIX", "ConformanceError", "NoTargetError", "RuleItem", "StaleItem", "attach", "collect_stale"]
 
 PREFIX: Final = "asgi."
 """Of the properties that an item gets, for ``--junitxml`` and other plugins."""
@@ -41,6 +41,20 @@ _MOST_TRACE: Final = 4000
 
 class ConformanceError(Exception):
     """A target breaks a rule. Its text is the whole report."""
+
+
+class NoTargetError(Exception):
+    """The target should be there and is not: it does not start, or cannot be loaded. Nothing can be judged; only the first case fails for it.
+
+    Args:
+        reason: what is wrong.
+        details: what a person needs to mend it, a traceback for example.
+    """
+
+    def __init__(self, reason: str, details: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.details = details
 
 
 class RuleItem(pytest.Item):
@@ -71,7 +85,11 @@ class RuleItem(pytest.Item):
 
     @abstractmethod
     def judge(self) -> tuple[Judgement, str]:
-        """The verdict, and what was exchanged."""
+        """The verdict, and what was exchanged.
+
+        Raises:
+            NoTargetError: there is nothing to be judged.
+        """
 
     def runtest(self) -> None:
         """Judge; fail, skip or pass with the verdict."""
@@ -80,8 +98,11 @@ class RuleItem(pytest.Item):
 
         judgement = Judgement(Verdict.ERROR, "the case could not be judged")
         stale = ""
+        again = False
+        known = None
         try:
             judgement, self._trace = self.judge()
+            judgement, self._trace = Judgement(judgement.verdict, _encodable(judgement.reason)), _encodable(self._trace)
             # As for any expected failure: --runxfail wants to see it.
             known = None if self.config.option.runxfail else find_known(self._state.known, self.target, self.rule.id)
             broken = judgement.verdict in {Verdict.FAIL, Verdict.WARN}
@@ -90,12 +111,17 @@ class RuleItem(pytest.Item):
             elif known is not None and judgement.verdict in {Verdict.PASS, Verdict.INFO} and not self._state.update:
                 stale = f"line {known.line} of the known deviations is no longer true: {judgement.verdict}. Take it out, or run --asgi-known-update."
                 judgement = Judgement(Verdict.FAIL, stale)
+        except NoTargetError as error:
+            judgement, self._trace = Judgement(Verdict.ERROR, _encodable(error.reason)), _encodable(error.details)
+            again = self._state.has_told(self.target, error.reason)
         finally:
             facts = {"target": self.target, "case": self.rule.id, "level": self.rule.level.value, "clauses": "; ".join(self.rule.clauses)}
             facts |= {"verdict": judgement.verdict.value, "reason": judgement.reason}
             self.user_properties += [(PREFIX + name, value) for name, value in facts.items()]
-        if judgement.verdict is Verdict.UNSUPPORTED:
+        if judgement.verdict is Verdict.UNSUPPORTED or again:
             pytest.skip(judgement.reason)
+        if judgement.verdict is Verdict.ERROR:
+            raise ConformanceError("\n".join(part for part in (f"error: {judgement.reason}", self._trace) if part))
         if judgement.verdict is Verdict.KNOWN:
             pytest.xfail(known.reason or judgement.reason if known else judgement.reason)
         if stale:
@@ -115,11 +141,26 @@ class RuleItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """A broken rule is its own report; anything else is a bug of ours and has its traceback."""
-        return str(excinfo.value) if isinstance(excinfo.value, ConformanceError) else super().repr_failure(excinfo, style)
+        return _report(excinfo, self.nodeid) if isinstance(excinfo.value, ConformanceError) else super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where pytest says that it is."""
         return Path(__file__), None, f"{self.rule.id} on {self.target}"
+
+
+def _report(excinfo: pytest.ExceptionInfo[BaseException], nodeid: str) -> Any:
+    """The text of a `ConformanceError` alone, in a form of which pytest shows the first line in its summary and with ``--tb=line``."""
+    text = str(excinfo.value)
+    shown = excinfo.getrepr(style="native")
+    shown.reprtraceback.reprentries[0].lines = [f"{text}\n"]
+    if shown.reprcrash is not None:
+        shown.reprcrash.path, shown.reprcrash.lineno, shown.reprcrash.message = nodeid, 1, text.partition("\n")[0]
+    return shown
+
+
+def _encodable(text: str) -> str:
+    """``text``, in which what a target said is shown where it is no Unicode: a lone surrogate would end xdist's worker, and the reports."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
@@ -141,7 +182,7 @@ class StaleItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The words alone."""
-        return str(excinfo.value) if isinstance(excinfo.value, ConformanceError) else super().repr_failure(excinfo, style)
+        return _report(excinfo, self.nodeid) if isinstance(excinfo.value, ConformanceError) else super().repr_failure(excinfo, style)
 
 
 def collect_stale(parent: pytest.Collector, state: State) -> Iterator[StaleItem]:

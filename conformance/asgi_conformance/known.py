@@ -58,7 +58,8 @@ def read_known(path: Path) -> list[KnownDeviation]:
     for number, line in enumerate(text.splitlines(), 1):
         rule, _, reason = line.partition("#")
         if rule.strip():
-            target, separator, case = (part.strip() for part in rule.partition("::"))
+            # The last one: there may be one in the address of a target, and there is none in an id.
+            target, separator, case = (part.strip() for part in rule.rpartition("::"))
             if not (target and separator and case):
                 raise KnownFileError(f'{path}:{number}: "{line.strip()}" is no known deviation; a line is: target :: case  # reason or link')
             found.append(KnownDeviation(number, target, case, reason.strip()))

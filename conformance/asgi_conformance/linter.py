@@ -30,9 +30,11 @@ from asgi_conformance.violations import RULES, LintError, LintWarning, Violation
 from asgiserve.importer import as_asgi3
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from asgi_conformance.violations import Level
 
-__all__ = ["LintedApplication", "OnViolation", "lint"]
+__all__ = ["LintedApplication", "OnViolation", "lint", "origins"]
 
 OnViolation = Literal["raise", "log"] | Callable[[Violation], object]
 """What is done about a violation: see `lint`."""
@@ -236,19 +238,7 @@ class _Call:
 
     def _is_ours(self, error: BaseException) -> bool:
         """Whether ``error`` is, or was made of, what ``send`` or ``receive`` raised."""
-        pending: list[BaseException | None] = [error]
-        seen: set[int] = set()
-        while pending:
-            each = pending.pop()
-            if each is None or id(each) in seen:
-                continue
-            if any(each is ours for ours in self._ours):
-                return True
-            seen.add(id(each))
-            pending += [each.__cause__, each.__context__]
-            if isinstance(each, BaseExceptionGroup):
-                pending += each.exceptions
-        return False
+        return any(each is ours for each in origins(error) for ours in self._ours)
 
     def _look_around(self, heart: _Heart | None) -> None:
         """What shows at every end: the scope as the caller finds it again, and the loop."""
@@ -272,6 +262,21 @@ class _Call:
             # An iterator: looking would use it up.
             return headers is not self._before["headers"]
         return not isinstance(headers, list | tuple) or list(headers) != self._headers
+
+
+def origins(error: BaseException) -> Iterator[BaseException]:
+    """``error``, and whatever it was made of: causes, contexts and members of groups; each once."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        each = pending.pop()
+        if each is None or id(each) in seen:
+            continue
+        yield each
+        seen.add(id(each))
+        pending += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            pending += each.exceptions
 
 
 def _same(before: Any, now: Any) -> bool:

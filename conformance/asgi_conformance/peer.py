@@ -5,6 +5,7 @@ The law of this module: a case gets a server that works, or hears why there is n
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_conformance.case import Call
@@ -17,14 +18,20 @@ if TYPE_CHECKING:
     from asgi_conformance.observed import Record
     from asgi_conformance.targets import RunningTarget
 
-__all__ = ["TargetPeer", "Unavailable"]
+__all__ = ["NotStarting", "TargetPeer", "Unavailable"]
 
 _HEALTHY: Final = 5.0
 """Seconds in which a plain request must be answered after a case; a loaded machine included."""
+_DYING: Final = 1.0
+"""Seconds in which a process that answers no more has ended, where that is why."""
 
 
 class Unavailable(Exception):  # noqa: N818 - a reason, not a fault
     """The target cannot be had here."""
+
+
+class NotStarting(Exception):  # noqa: N818 - as above
+    """The target should be there, and does not start or answer."""
 
 
 class TargetPeer:
@@ -39,6 +46,9 @@ class TargetPeer:
         self._target = find_target(name)
         self._running: RunningTarget | None = None
         self._start = start
+        self._has_run = False
+        self._failures = 0
+        self._given_up = ""
 
     @property
     def features(self) -> frozenset[str]:
@@ -79,18 +89,26 @@ class TargetPeer:
         """See that it runs.
 
         Raises:
-            Unavailable: it is not installed, or does not start.
+            Unavailable: it is not installed.
+            NotStarting: it is, and does not start. One that never did, or twice did not, is not tried again: that costs every case its time-out.
         """
         if self._running is not None and self._running.alive:
             return
         self.close()
+        if self._given_up:
+            raise NotStarting(self._given_up)
         reason = unavailable_reason(self._target)
         if reason is not None:
             raise Unavailable(reason)
         try:
             self._running = start_target(self._target, **self._start)
         except TargetError as error:
-            raise Unavailable(str(error)) from None
+            self._failures += 1
+            if self._target.url is not None or not self._has_run or self._failures > 1:
+                self._given_up = str(error)
+            raise NotStarting(str(error)) from None
+        self._has_run = True
+        self._failures = 0
 
     def close(self) -> None:
         """Stop it. Idempotent."""
@@ -111,14 +129,18 @@ class TargetPeer:
 
     def sickness(self) -> str:
         """Why the server is not well after a case; empty where it is."""
-        if not self.running.alive:
-            return "the server was dead"
         try:
             with RawConnection(self.address, timeout=_HEALTHY) as connection:
                 response = connection.exchange("/")
         except (OSError, FramingError) as error:
+            # Who dies closes its sockets first, and is dead a moment later.
+            if self.running.child is not None:
+                with contextlib.suppress(TimeoutError):
+                    return f"the server was dead: it ended with status {self.running.wait(_DYING)}"
             return f"a plain request failed: {type(error).__name__}: {error}"
-        return "" if response.status == 200 else f"a plain request was answered with {response.status}"  # noqa: PLR2004 - the reference application's
+        if response.status != 200:  # noqa: PLR2004 - the reference application's
+            return f"a plain request was answered with {response.status}"
+        return "" if self.running.alive else "the server was dead, and left something behind that answers"
 
 
 def _as_call(record: Record) -> Call:

@@ -11,6 +11,7 @@ import fnmatch
 import json
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,13 +19,21 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
+    from asgi_conformance.items import NoTargetError
     from asgi_conformance.known import KnownDeviation
     from asgi_conformance.peer import TargetPeer
     from asgi_conformance.report import Result
 
 __all__ = ["STATE", "State"]
+
+_REPORTS: Final = ("asgi_conformance_json", "asgi_conformance_html", "asgi_conformance_markdown")
+_NEED_THE_SUITE: Final = frozenset(
+    {"--asgi-target", "--asgi-conformance-select", "--asgi-strict", "--asgi-known", "--asgi-known-update", "--asgi-middleware", "--asgi-app-paths"}
+    | {f"--{name.replace('_', '-')}" for name in _REPORTS}
+)
+"""Options that do nothing without ``--asgi-conformance``; who gives one has forgotten it. In an ini file they may wait for it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,7 +48,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         metavar="TARGET",
         help="The server to test: asgiserve[httptools], asgiserve[h11], uvicorn[httptools], hypercorn, daphne, granian, gunicorn, "
-        "cmd:COMMAND or url:URL. May be given several times. Default: asgiserve, where no application is named (--asgi-app, --asgi-middleware).",
+        "cmd:COMMAND or url:URL; under another name as in 'mine=cmd:COMMAND'. May be given several times. "
+        "Default: asgiserve, where no application is named (--asgi-app, --asgi-middleware).",
     )
     group.addoption(
         "--asgi-conformance-coverage",
@@ -98,7 +108,8 @@ class State:
         from asgi_conformance.application.collect import application_targets  # noqa: PLC0415 - as below
 
         self.applications = application_targets(config)
-        self.targets: list[str] = config.getoption("asgi_target") or ([] if self.applications else ["asgiserve"])
+        self.targets: dict[str, str] = {}
+        """The servers by the name that reports have: what `find_target` is asked for."""
         self.select: list[str] = config.getoption("asgi_conformance_select") or ["*"]
         self.update = bool(config.getoption("asgi_known_update"))
         self.known_file: str | None = config.getoption("asgi_known")
@@ -106,6 +117,15 @@ class State:
         self.peers: dict[str, TargetPeer] = {}
         self.rules: set[tuple[str, str]] = set()
         """Target and id of every case there is, whether it is selected or not."""
+        self.not_loaded: NoTargetError | None = None
+        """Why the application cannot be had."""
+        self._told: set[tuple[str, str]] = set()
+
+    def has_told(self, target: str, reason: str) -> bool:
+        """Whether a case has failed for it before; the next one is told that one has."""
+        told = (target, reason) in self._told
+        self._told.add((target, reason))
+        return told
 
     def selected(self, case: str) -> bool:
         """Whether the case is to run."""
@@ -115,7 +135,7 @@ class State:
         """Of the servers in ``targets``; None where nobody knows."""
         from asgi_conformance.targets import find_target, version_of  # noqa: PLC0415 - as above
 
-        servers = {name: version_of(find_target(name)) if name in targets else None for name in self.targets}
+        servers = {name: version_of(find_target(asked)) if name in targets else None for name, asked in self.targets.items()}
         return servers | dict.fromkeys(self.applications)
 
     def peer(self, name: str) -> TargetPeer:
@@ -124,7 +144,7 @@ class State:
 
         peer = self.peers.get(name)
         if peer is None:
-            peer = self.peers[name] = TargetPeer(name)
+            peer = self.peers[name] = TargetPeer(self.targets[name])
         return peer
 
     def close(self) -> None:
@@ -151,22 +171,25 @@ def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options, where the suite runs."""
     if not config.getoption("asgi_conformance"):
+        alone = next((name for name in map(_option_of, config.invocation_params.args) if name in _NEED_THE_SUITE), None)
+        if alone is not None and not config.getoption("asgi_conformance_coverage"):
+            raise pytest.UsageError(f"{alone} needs --asgi-conformance, which runs the suite")
         return
     state = config.stash[STATE] = State(config)
     from asgi_conformance.application.collect import check_options  # noqa: PLC0415 - as above
     from asgi_conformance.known import KnownFileError, read_known  # noqa: PLC0415 - as above
-    from asgi_conformance.targets import TargetError, find_target  # noqa: PLC0415 - as above
 
-    for name in state.targets:
-        try:
-            find_target(name)
-        except TargetError as error:
-            raise pytest.UsageError(f"--asgi-target {name}: {error}") from None
+    _check_targets(config, state)
     check_options(config)
+    _check_selection(config, state)
+    for option in _REPORTS:
+        _check_report(f"--{option.replace('_', '-')}", config.getoption(option))
     if state.update and state.known_file is None:
         raise pytest.UsageError("--asgi-known-update needs --asgi-known FILE, which it writes")
     if state.known_file is not None:
-        if not (state.update or Path(state.known_file).is_file()):
+        if state.update:
+            _check_report("--asgi-known", state.known_file)
+        elif not Path(state.known_file).exists():
             raise pytest.UsageError(f"--asgi-known {state.known_file}: there is no such file; --asgi-known-update makes one")
         try:
             state.known = read_known(Path(state.known_file))
@@ -175,6 +198,52 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.option.file_or_dir:
         # Whoever names no paths asks for the suite alone.
         config.args = []
+
+
+def _option_of(argument: object) -> str:
+    return str(argument).partition("=")[0]
+
+
+def _check_targets(config: pytest.Config, state: State) -> None:
+    from asgi_conformance.targets import TargetError, find_target  # noqa: PLC0415 - as above
+
+    for asked in config.getoption("asgi_target") or ([] if state.applications else ["asgiserve"]):
+        try:
+            target = find_target(asked)
+        except TargetError as error:
+            raise pytest.UsageError(f"--asgi-target {asked}: {error}") from None
+        if shutil.which(target.python) is None:
+            raise pytest.UsageError(f"--asgi-target {asked}: there is no interpreter {target.python}")
+        if target.bind == ("uds",):
+            raise pytest.UsageError(f"--asgi-target {asked}: the cases connect by TCP; the command must have {{fd}} or {{port}}")
+        if state.targets.setdefault(target.name, asked) != asked:
+            raise pytest.UsageError(f"--asgi-target {asked}: there is another target of that name")
+
+
+def _check_selection(config: pytest.Config, state: State) -> None:
+    from asgi_conformance.application.collect import application_cases  # noqa: PLC0415 - as above
+    from asgi_conformance.server_collect import server_cases  # noqa: PLC0415 - as above
+
+    there = application_cases(config) | (server_cases() if state.targets else set())
+    for pattern in state.select:
+        if not fnmatch.filter(there, pattern):
+            raise pytest.UsageError(
+                f"--asgi-conformance-select {pattern}: this run has no such case; --asgi-conformance --co -q lists those that there are"
+            )
+
+
+def _check_report(option: str, path: str | None) -> None:
+    """See now, and not when the run is over, that a report can be written."""
+    if path is None:
+        return
+    file = Path(path)
+    try:
+        # As --junitxml does it: a run is not lost for a folder that is not there.
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise pytest.UsageError(f"{option} {path}: {error.strerror}: {error.filename}") from None
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise pytest.UsageError(f"{option} {path}: {'it is a folder' if file.is_dir() else 'it cannot be written'}")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -227,19 +296,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if STATE not in config.stash or hasattr(config, "workerinput"):
         # A worker of xdist knows its own part only.
         return
-    from asgi_conformance.report import collect_results, write_terminal  # noqa: PLC0415 - as above
+    from asgi_conformance.coverage import every_case  # noqa: PLC0415 - as above
+    from asgi_conformance.report import collect_results, in_order, write_terminal  # noqa: PLC0415 - as above
 
-    results = collect_results(terminalreporter)
+    state = config.stash[STATE]
+    results = in_order(collect_results(terminalreporter), [*state.targets, *state.applications], [case.id for _, case in every_case()])
     if not results:
         return
+    # pytest begins a new line for whoever writes next, else behind the title.
+    terminalreporter.ensure_newline()
     terminalreporter.section("ASGI conformance")
     write_terminal(terminalreporter, results)
-    for path in _write_reports(config, results):
-        terminalreporter.write_line(f"written to {path}")
+    for path, write in _reports(config, results):
+        try:
+            more = write(path)
+        except OSError as error:
+            terminalreporter.write_line(f"{path} cannot be written: {error.strerror}", red=True)
+        else:
+            terminalreporter.write_line(f"written to {path}{more}")
 
 
-def _write_reports(config: pytest.Config, results: list[Result]) -> Iterator[str]:
-    """Write what was asked for; yields where to."""
+def _reports(config: pytest.Config, results: list[Result]) -> Iterator[tuple[str, Callable[[str], str]]]:
+    """What was asked for: where to, and what writes it and gives what there is to say of it."""
     from asgi_conformance.known import update_known  # noqa: PLC0415 - as above
     from asgi_conformance.report import markdown, to_json  # noqa: PLC0415 - as above
     from asgi_conformance.report_page import html_page  # noqa: PLC0415 - as above
@@ -248,20 +326,25 @@ def _write_reports(config: pytest.Config, results: list[Result]) -> Iterator[str
     versions = state.versions({result.target for result in results})
     command = shlex.join(["pytest", *config.invocation_params.args])
     if path := config.getoption("asgi_conformance_json"):
-        Path(path).write_text(json.dumps(to_json(results, versions, command), indent=1) + "\n", encoding="utf-8")
-        yield path
+        yield path, _writer(lambda: json.dumps(to_json(results, versions, command), indent=1) + "\n")
     if path := config.getoption("asgi_conformance_html"):
-        Path(path).write_text(html_page(to_json(results, versions, command)), encoding="utf-8")
-        yield path
+        yield path, _writer(lambda: html_page(to_json(results, versions, command)))
     if path := config.getoption("asgi_conformance_markdown"):
-        Path(path).write_text(markdown(results, versions), encoding="utf-8")
-        yield path
+        yield path, _writer(lambda: markdown(results, versions))
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(path).open("a", encoding="utf-8") as summary:
-            summary.write(markdown(results, versions))
+        yield path, _writer(lambda: markdown(results, versions), mode="a")
     if state.update and state.known_file is not None:
-        count = update_known(Path(state.known_file), {(result.target, result.case): result.verdict for result in results})
-        yield f"{state.known_file}: {count} known deviations"
+        verdicts = {(result.target, result.case): result.verdict for result in results}
+        yield state.known_file, lambda path: f": {update_known(Path(path), verdicts)} known deviations"
+
+
+def _writer(text: Callable[[], str], mode: str = "w") -> Callable[[str], str]:
+    def write(path: str) -> str:
+        with Path(path).open(mode, encoding="utf-8") as file:
+            file.write(text())
+        return ""
+
+    return write
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

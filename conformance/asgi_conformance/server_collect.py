@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgi_conformance.case import Judgement, Scenario, Verdict
-from asgi_conformance.items import RuleItem
-from asgi_conformance.peer import Unavailable
+from asgi_conformance.items import NoTargetError, RuleItem
+from asgi_conformance.peer import NotStarting, Unavailable
 from asgi_conformance.report import ORDER
 from asgi_conformance.stage import trials
 from asgi_conformance.suite import TOPICS
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from asgi_conformance.peer import TargetPeer
     from asgi_conformance.plugin import State
 
-__all__ = ["CaseItem", "ServerTopic", "collect_servers"]
+__all__ = ["CaseItem", "ServerTopic", "collect_servers", "server_cases"]
+
+
+def server_cases() -> set[str]:
+    """The ids of all cases."""
+    return {case.id for topic in TOPICS for case in topic}
 
 
 def collect_servers(parent: pytest.Collector, state: State) -> Iterator[ServerTopic]:
@@ -67,6 +72,10 @@ class CaseItem(RuleItem):
             return self._judge(peer)
         except Unavailable as error:
             return Judgement(Verdict.UNSUPPORTED, str(error)), ""
+        except NotStarting as error:
+            reason, _, output = str(error).partition(". It wrote:\n")
+            last = output.strip().rpartition("\n")[2].strip()
+            raise NoTargetError(f"{reason}: {last}" if last else reason, output) from None
 
     def _judge(self, peer: TargetPeer) -> tuple[Judgement, str]:
         missing = self._case.needs - peer.features

@@ -165,6 +165,9 @@ def _gunicorn(place: Place) -> list[str]:
 
 
 _BASE: Final = frozenset({"http/1.1", "websocket", "tls"})
+_DEFAULT_FEATURES: Final = frozenset({"http/1.1", "websocket", "lifespan", "state"})
+_FEATURES: Final = ("http/1.1", "http/2", "websocket", "permessage-deflate", "lifespan", "state", "tls")
+"""What a command can be said to have, beside extensions."""
 _SSL: Final = {
     "certfile": Setting("--ssl-certfile {}", "text"),
     "keyfile": Setting("--ssl-keyfile {}", "text"),
@@ -367,32 +370,46 @@ def find_target(name: str) -> Target:
       ``{uds}``), ``{app}``, ``{app_dir}``, ``{host}`` and ``{python}`` are filled in; PYTHONPATH has ``{app_dir}``.
     - ``url:http://127.0.0.1:9000``: runs already, and serves ``asgi_conformance.reference:app``.
     - ``cmd[http/1.1,websocket]:...`` and ``url[...]:...`` say the features; else they are http/1.1, websocket, lifespan and state.
+    - ``myserver=cmd:...``: any of these under another name.
 
     Raises:
         TargetError: there is none of that name, or it is not well-formed.
     """
+    if match := re.fullmatch(r"([\w.+-]+)=(.+)", name, re.DOTALL):
+        return replace(find_target(match[2]), name=match[1])
     if match := re.fullmatch(r"(cmd|url)(?:\[([^\]]*)\])?:(.+)", name, re.DOTALL):
         kind, features, rest = match.groups()
-        described = frozenset(part.strip() for part in (features or "http/1.1,websocket,lifespan,state").split(",") if part.strip())
+        described = _DEFAULT_FEATURES if features is None else _read_features(features)
         return _command_target(name, described, rest.strip()) if kind == "cmd" else _url_target(name, described, rest.strip())
     targets = known_targets()
     base, _, python = name.partition("@")
     if base not in targets:
-        close = difflib.get_close_matches(base, targets, 1, 0.5)
-        raise TargetError(
-            f"there is no target {name!r}{f'; did you mean {close[0]}?' if close else ''} Known: {', '.join(targets)}, cmd:..., url:..."
-        )
+        # "uvicorn" is closer to gunicorn than to uvicorn[h11], but for the brackets.
+        bare = difflib.get_close_matches(base.partition("[")[0], [one.partition("[")[0] for one in targets], 1)
+        near = difflib.get_close_matches(base, targets, 1, 0.9) or [one for one in targets if one.partition("[")[0] in bare]
+        close = " or ".join(near)
+        raise TargetError(f"there is no such target{f'; did you mean {close}?' if close else '.'} Known: {', '.join(targets)}, cmd:..., url:...")
     return replace(targets[base], name=name, python=python) if python else targets[base]
+
+
+def _read_features(text: str) -> frozenset[str]:
+    found = frozenset(part.strip() for part in text.split(",") if part.strip())
+    # The names of extensions have a dot, and anybody may have some.
+    unknown = sorted(name for name in found if name not in _FEATURES and "." not in name)
+    if unknown or not found:
+        what = f"there is no feature {unknown[0]}" if unknown else "the brackets are empty"
+        raise TargetError(f"{what}; expected some of {', '.join(_FEATURES)}, and names of extensions")
+    return found
 
 
 def _command_target(name: str, features: frozenset[str], text: str) -> Target:
     try:
         parts = shlex.split(text)
     except ValueError as error:
-        raise TargetError(f"{name}: the command cannot be split: {error}") from None
+        raise TargetError(f"the command cannot be split: {error}") from None
     bind = tuple(way for way in ("fd", "port", "uds") if f"{{{way}}}" in text)
     if len(bind) != 1:
-        raise TargetError(f"{name}: the command must have one of {{fd}}, {{port}} and {{uds}}")
+        raise TargetError("the command must have one of {fd} and {port}")
 
     def command(place: Place) -> list[str]:
         values = {key: str(value) for key, value in vars(place).items()}
@@ -403,7 +420,7 @@ def _command_target(name: str, features: frozenset[str], text: str) -> Target:
 
 def _url_target(name: str, features: frozenset[str], url: str) -> Target:
     if not re.fullmatch(r"https?://(\[[0-9a-fA-F:.]+\]|[^\s/:@]+)(:\d+)?/?", url):
-        raise TargetError(f"{name}: it must be as in url:http://127.0.0.1:9000, without a path")
+        raise TargetError("it must be as in url:http://127.0.0.1:9000, without a path")
     return Target(name, f"the server at {url}", features=features, url=url.rstrip("/"))
 
 

@@ -237,6 +237,8 @@ class Stage:
         self._resources.callback(running.stop)
         self.require(not running.ignored, f"it cannot be told {', '.join(running.ignored)}")
         stage = Stage(self._peer, running, running.address, self.trace)
+        # What is seen there is seen in this scenario.
+        stage._warnings, stage._notes = self._warnings, self._notes
         # Its connections end before its server.
         self._resources.push(stage)
         return stage
@@ -252,13 +254,20 @@ def trials(case: Case | Scenario, peer: StagePeer) -> Iterator[Trial]:
         yield _play(case, peer)
         return
     for stimulus in case.stimuli:
-        seen, trace = observe(peer, stimulus)
-        yield Trial(stimulus.label, case.judge(seen), trace)
+        trace = Trace()
+        try:
+            seen, _ = observe(peer, stimulus, trace=trace)
+        except TargetError as error:
+            # It does not tell what its application was told: it is dead or ill, or lost the process that knew. That no level of a clause excuses.
+            judgement = Judgement(Verdict.FAIL, f"afterwards {error}")
+        else:
+            judgement = case.judge(seen)
+        yield Trial(stimulus.label, judgement, trace)
 
 
 def _play(scenario: Scenario, peer: StagePeer) -> Trial:
     trace = Trace()
-    seen = ""
+    seen: str | None = None
     with Stage(peer, peer.running, peer.address, trace) as stage:
         stage.mark()
         try:
@@ -273,7 +282,8 @@ def _play(scenario: Scenario, peer: StagePeer) -> Trial:
             seen = f"the connection was lost: {type(error).__name__}"
         except TargetError as error:
             seen = str(error)
-    if not seen:
+    # A rule that is broken without a word is broken all the same.
+    if seen is None:
         judgement = stage.judgement()
         if scenario.level in (Level.INFO, Level.CONFLICT):
             judgement = Judgement(Verdict.INFO, judgement.reason)

@@ -71,6 +71,7 @@ _ONE_ANSWER: Final = 2.0
 _ANSWER_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 10.0
 _LEFT_SECONDS: Final = 3.0
+_KILLED_SECONDS: Final = 2.0
 _DROPPED: Final = ("ASGISERVE_", "ASGI_CONFORMANCE_", "UVICORN_", "HYPERCORN_", "DAPHNE_", "GRANIAN_", "GUNICORN_")
 _DROPPED_NAMES: Final = frozenset({"FORWARDED_ALLOW_IPS", "PORT", "WEB_CONCURRENCY"})
 
@@ -508,13 +509,22 @@ def _end_left_behind(token: str, seconds: float) -> list[int]:
                     # Still it, and not the next one with that number.
                     if _was_told(pid, token):
                         waiting[descriptor] = pid
-        while waiting and (ended := select.select(list(waiting), [], [], max(end - time.monotonic(), 0))[0]):
-            for descriptor in ended:
-                del waiting[descriptor]
+        waiting = _still_there(waiting, end)
         for descriptor in waiting:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        # The signal is on its way: until it has come they hold their sockets and files.
+        _still_there(waiting, time.monotonic() + _KILLED_SECONDS)
         return sorted(waiting.values())
+
+
+def _still_there(processes: Mapping[int, int], end: float) -> dict[int, int]:
+    """Those of ``processes``, by their pidfd, that have not ended at the time ``end``; as soon as all have."""
+    left = dict(processes)
+    while left and (ended := select.select(list(left), [], [], max(end - time.monotonic(), 0))[0]):
+        for descriptor in ended:
+            del left[descriptor]
+    return left
 
 
 def _was_told(pid: int, token: str) -> bool:

@@ -156,6 +156,7 @@ class ProcessPeer(TargetPeer):
         self._case = case
         self._loop = loop
         self._distortion = distortion
+        self._wires = contextlib.ExitStack()
         self._own = self._target
         if workers:
             self._target = self._own = launched(self._target, workers=True)
@@ -173,7 +174,11 @@ class ProcessPeer(TargetPeer):
             path = os.pathsep.join([str(ROOT), str(ROOT / "conformance")])
             options["app"] = "tests.conformance.distorted_app:app"
             options["environment"] = {**(options.get("environment") or {}), "PYTHONPATH": path, "DISTORTED_CASE": self._case}
-        return start_target(self._own, **{**options, **self._start})
+        running = start_target(self._own, **{**options, **self._start})
+        if distortion.to_client or distortion.to_server:
+            assert not isinstance(running.address, str)
+            running.address = self._wires.enter_context(WireProxy(running.address, distortion)).address
+        return running
 
     def __enter__(self) -> Self:
         self.start()
@@ -181,3 +186,4 @@ class ProcessPeer(TargetPeer):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        self._wires.close()

@@ -39,6 +39,15 @@ if __name__ == "crashing":
     crash()
 """
 
+# Its words have the path in them, which may be bytes that are no UTF-8.
+TALKATIVE = """
+async def app(scope, receive, send):
+    if scope["type"] != "http" or "\\udcff" in scope["path"]:
+        raise LookupError(scope.get("path"))
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain"), (b"content-length", b"0")]})
+    await send({"type": "http.response.body"})
+"""
+
 
 # ---- the command line
 
@@ -100,10 +109,35 @@ def test_a_middleware_is_tested_without_an_application(run: Run, pytester: pytes
 def test_an_application_that_cannot_be_had_is_an_error_in_one_line(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(crashing=BROKEN)
     for name, line in (("nowhere:app", "*nowhere*"), ("crashing:app", "RuntimeError: no database here")):
-        result = run("-p", "pytest_asgiserve.plugin", "--asgi-conformance", f"--asgi-app={name}", "--asgi-conformance-select=app.http.baseline")
-        result.assert_outcomes(failed=2)
-        result.stdout.fnmatch_lines([line])
+        result = run("-p", "pytest_asgiserve.plugin", "--asgi-conformance", f"--asgi-app={name}", "--asgi-conformance-select=app.http.b*")
+        # Once in process and once live; the other cases are errors in the reports, and skipped.
+        result.assert_outcomes(failed=2, skipped=3)
+        result.stdout.fnmatch_lines([line, f"error {name}  3 cases", f"error {name} (live)  2 cases"])
         result.stdout.no_fnmatch_line("*asgi_conformance/application*")
+
+
+DOES_NOT_START = """
+import pathlib
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        with pathlib.Path("tried").open("a") as tried:
+            tried.write("+")
+        message = "Traceback (most recent call last):\\n  File 'x'\\nRuntimeError: no database here"
+        await send({"type": "lifespan.startup.failed", "message": message})
+"""
+
+
+def test_an_application_that_does_not_start_is_an_error_once_and_not_tried_for_every_case(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(failing=DOES_NOT_START)
+    result = run("-p", "pytest_asgiserve.plugin", "--asgi-conformance", "--asgi-app=failing:app", "--asgi-conformance-select=app.http.b*")
+    result.assert_outcomes(failed=2, skipped=3)
+    reason = "the application does not start: lifespan.startup.failed: RuntimeError: no database here"
+    result.stdout.fnmatch_lines([f"error: {reason}", "Traceback (most recent call last):", "error failing:app  3 cases", f"      {reason}"])
+    result.stdout.no_fnmatch_line("*asgi_conformance/application*")
+    # Once in process, once behind the server.
+    assert (pytester.path / "tried").read_text(encoding="utf-8") == "++"
 
 
 def test_servers_are_tested_beside_where_they_are_named(run: Run) -> None:
@@ -140,6 +174,16 @@ def test_a_wrong_option_is_told_in_a_line(run: Run, arguments: list[str], line: 
     result = run("-p", "pytest_asgiserve.plugin", "--asgi-conformance", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([line])
+
+
+def test_what_an_application_says_is_reported_whatever_it_is(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(talkative=TALKATIVE)
+    asked = ("--asgi-app=talkative:app", "--asgi-conformance-select=app.http.odd-paths", "--asgi-conformance-json=report.json", "-k", "in-process")
+    run(*HELLO[:3], *asked, "--asgi-conformance-html=report.html", "-p", "xdist.plugin", "-n", "1")
+    (found,) = json.loads((pytester.path / "report.json").read_text(encoding="utf-8"))["results"]
+    assert found["verdict"] == "warn"
+    assert "LookupError: /\\udcff" in found["reason"]
+    assert (pytester.path / "report.html").is_file()
 
 
 def test_workers_of_xdist_start_the_application_each(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 from asgi_conformance import RULES
 from asgi_conformance.application.case import ApplicationCase, judge
 from asgi_conformance.application.routes import parse_routes
-from asgi_conformance.application.subject import Limits, Subject
+from asgi_conformance.application.subject import Limits, Subject, UnusableError
 from asgi_conformance.application.topics import TOPICS
 from asgi_conformance.application.trial import Way
 from asgi_conformance.case import Judgement, Level, Verdict, broken_verdict
@@ -125,8 +126,6 @@ class Forgets(Shop):
 
 class LeavesTasks(Shop):
     async def page(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        import asyncio  # noqa: PLC0415 - here alone
-
         self.task = asyncio.create_task(asyncio.sleep(30))
         await respond(send, 200, b"done")
 
@@ -142,6 +141,39 @@ def test_what_is_left_behind_is_told(identifier: str, way: Way, app: type[Shop],
     case = next(case for case in CASES if case.id == identifier)
     judgement = judged(case, way, Bad(app, routes="/"))
     assert judgement.verdict is Verdict.WARN
+    assert says in judgement.reason
+
+
+class LeavesItsPump(Shop):
+    """Its content comes from a task, which goes on when nobody is there to take it."""
+
+    async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.pump = asyncio.create_task(asyncio.sleep(30))
+        await super().stream(scope, receive, send)
+
+
+class OneAtATime(Shop):
+    """Whoever sends a body slowly keeps everybody else waiting."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+
+    async def body(self, receive: Receive) -> bytes:
+        async with self.lock:
+            return await super().body(receive)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "app", "says"),
+    [
+        ("app.http.disconnect-while-streaming", LeavesItsPump, "1 task(s) of the application go on"),
+        ("app.http.slow-body", OneAtATime, "another request had to wait for the slow one"),
+    ],
+)
+def test_a_second_mistake_that_a_case_catches(identifier: str, app: type[Shop], says: str) -> None:
+    case = next(case for case in CASES if case.id == identifier)
+    judgement = judged(case, Way.IN_PROCESS, Bad(app))
+    assert judgement.verdict is broken_verdict(case.level)
     assert says in judgement.reason
 
 
@@ -191,9 +223,22 @@ class NeverStarts(Shop):
 @pytest.mark.parametrize("way", list(Way))
 def test_an_application_that_does_not_start_is_an_error_and_no_failure(way: Way) -> None:
     case = next(case for case in CASES if case.id == "app.http.baseline")
-    judgement = judged(case, way, Bad(NeverStarts))
-    assert judgement.verdict is Verdict.ERROR
+    with pytest.raises(UnusableError, match="no database"):
+        judged(case, way, Bad(NeverStarts))
+
+
+def test_a_start_up_that_never_completes_is_not_blamed_on_the_state_that_is_missing() -> None:
+    case = next(case for case in CASES if case.id == "app.life.no-state")
+    judgement = judged(case, Way.IN_PROCESS, Bad(NeverStarts))
+    assert judgement.verdict is Verdict.UNSUPPORTED
     assert "no database" in judgement.reason
+
+
+def test_the_worst_verdict_counts_even_where_nothing_was_asked_that_is_not_known() -> None:
+    case = next(case for case in CASES if case.id == "app.http.baseline")
+    with subject(Bad(routes="/nowhere, /")) as made:
+        verdicts = [judge(case, made, Way.IN_PROCESS)[0].verdict for _ in range(2)]
+    assert verdicts == [Verdict.WARN, Verdict.WARN]
 
 
 NOTHING_TO_DO = ["app.http.range", "app.http.chunked-body", "app.ws.cancel", "app.mw.overhead", "app.http.disconnect-send-noop"]

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 RESULTS = [
     Result("asgiserve[h11]", "h1.host.missing", "MUST", "RFC 9112 §3.2", "pass", "", "A server MUST.", "HTTP/1.1: Host", "0.1 ms > b'GET'"),
     Result(
-        "asgiserve[h11]", "ws.close.echo", "SHOULD", "RFC 6455 §5.5.1; ASGI www, Close", "warn", "seen: <none> | `x`", "An endpoint.", "WebSocket", ""
+        "asgiserve[h11]",
+        "ws.close.echo",
+        "SHOULD",
+        "RFC 6455 §5.5.1; ASGI www, Close",
+        "warn",
+        "seen: <none> | `x` [a](b)",
+        "An endpoint.",
+        "WebSocket",
+        "",
     ),
     Result("other@/opt/python", "h1.host.missing", "MUST", "RFC 9112 §3.2", "fail", "seen: 200", "A server MUST.", "HTTP/1.1: Host", "</script><b>"),
     Result("other@/opt/python", "ws.close.echo", "SHOULD", "RFC 6455 §5.5.1; ASGI www, Close", "unsupported", "", "An endpoint.", "WebSocket", ""),
@@ -53,9 +61,16 @@ def test_markdown_is_a_table_whose_cells_hold_what_a_server_said() -> None:
     assert "| | version | pass | unsupported | warn | fail |" in text
     assert "| asgiserve[h11] | 1.2 | 1 |  | 1 |  |" in text
     assert "| other |  |  | 1 |  | 1 |" in text
-    assert "seen: &lt;none> \\| `x`" in text
+    assert "seen: &lt;none> \\| `x` [a]\\(b)" in text
     findings = text.partition("seen |")[2].splitlines()[2:]
     assert [re.split(r"(?<!\\)\|", line)[1].strip() for line in findings] == ["✗ fail", "△ warn"]
+
+
+def test_what_is_in_a_command_is_no_interpreter_and_ends_no_cell() -> None:
+    target = "cmd:serve --user me@here {fd} | tee"
+    results = [Result(target, "h1.host.missing", "MUST", "RFC 9112 §3.2", "pass", "")]
+    assert to_json(results, {target: None}, "pytest")["targets"] == {target: None}
+    assert "| cmd:serve --user me@here {fd} \\| tee |  | 1 |" in markdown(results, {target: None})
 
 
 def test_the_page_needs_nothing_else_and_nothing_that_a_server_said_is_markup() -> None:
@@ -74,6 +89,13 @@ def test_a_known_deviation_is_a_target_and_a_case_with_a_reason(tmp_path: Path) 
     assert not first.matches("asgiserve[httptools]", "h1.host.missing")
     assert not first.matches("asgiserveh", "h1.host.missing")
     assert second.matches("uvicorn", "ws.close.echo")
+
+
+def test_a_known_deviation_may_be_that_of_a_server_at_an_ipv6_address(tmp_path: Path) -> None:
+    path = tmp_path / "known"
+    path.write_text("url:http://[::1]:9000 :: h1.host.missing\n", encoding="utf-8")
+    (one,) = read_known(path)
+    assert one.matches("url:http://[::1]:9000", "h1.host.missing")
 
 
 @pytest.mark.parametrize("line", ["h1.host.missing", "a ::", ":: b"])
@@ -148,15 +170,15 @@ def test_every_report_is_written(run: Callable[..., pytest.RunResult], pytester:
     summary = pytester.path / "summary.md"
     summary.write_text("# before\n", encoding="utf-8")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    files = {kind: f"--asgi-conformance-{kind}=report.{kind}" for kind in ("json", "html", "markdown")}
+    files = {kind: f"--asgi-conformance-{kind}=new/report.{kind}" for kind in ("json", "html", "markdown")}
     result = run("--asgi-conformance", SELECT, lax, "--asgi-target=asgiserve[h11]", *files.values(), "-p", "xdist.plugin", "-n", "2")
     result.assert_outcomes(passed=2, failed=2)
-    result.stdout.fnmatch_lines(["written to report.json", "written to report.html", "written to report.markdown"])
-    written = read_json((pytester.path / "report.json").read_text(encoding="utf-8"))
+    result.stdout.fnmatch_lines(["written to new/report.json", "written to new/report.html", "written to new/report.markdown"])
+    written = read_json((pytester.path / "new/report.json").read_text(encoding="utf-8"))
     assert {one.case for one in written["results"]} == {"h1.host.missing", "h1.host.two"}
     assert all(one.says and one.topic and "> b'GET / HTTP/1.1" in one.trace for one in written["results"])
-    assert "h1.host.missing" in (pytester.path / "report.html").read_text(encoding="utf-8")
-    text = (pytester.path / "report.markdown").read_text(encoding="utf-8")
+    assert "h1.host.missing" in (pytester.path / "new/report.html").read_text(encoding="utf-8")
+    text = (pytester.path / "new/report.markdown").read_text(encoding="utf-8")
     assert "✗ fail" in text
     assert summary.read_text(encoding="utf-8") == f"# before\n{text}"
 
@@ -173,6 +195,24 @@ def test_known_deviations_do_not_fail_and_are_shown(run: Callable[..., pytest.Ru
     kept.stdout.fnmatch_lines(["known cmd:* h1.host.missing (RFC 9112 §3.2; MUST)"])
     seen = run("--asgi-conformance", SELECT, lax, "--asgi-known=known.txt", "--runxfail")
     seen.assert_outcomes(failed=2)
+
+
+def test_a_report_that_cannot_be_written_after_all_is_said_and_the_others_are_written(
+    run: Callable[..., pytest.RunResult], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "nowhere" / "summary.md"))
+    result = run("--asgi-conformance", SELECT, "--asgi-conformance-json=deep/report.json", "--asgi-known=deep/known.txt", "--asgi-known-update")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["written to deep/report.json", "*summary.md cannot be written: No such file*", "written to deep/known.txt: 0 known *"]
+    )
+    assert (pytester.path / "deep" / "report.json").exists()
+
+
+def test_a_warning_is_told_with_what_was_seen(run: Callable[..., pytest.RunResult], lax: str) -> None:
+    result = run("--asgi-conformance", "--asgi-conformance-select=h1.field.ctl-value", lax)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["warn  cmd:* h1.field.ctl-value (*; SHOULD)", "      0x01: served with whatever value"])
 
 
 def test_a_line_that_is_no_longer_true_fails(run: Callable[..., pytest.RunResult], pytester: pytest.Pytester) -> None:
@@ -209,6 +249,7 @@ def test_a_wrong_option_is_said_in_one_line(run: Callable[..., pytest.RunResult]
 DRIVE = """<script>
 const at = (selector) => [...document.querySelectorAll(selector)];
 const seen = {cases: at("#matrix tbody th button").map((one) => one.textContent), cells: at("#matrix td.v").map((one) => one.className),
+  verdicts: at("#summary thead th").slice(1).map((one) => one.textContent),
   summary: at("#summary tbody tr").map((row) => [...row.children].map((cell) => cell.textContent)),
   count: [document.getElementById("count").textContent]};
 const choose = (id, value) => { const it = document.getElementById(id); it.value = value;
@@ -218,7 +259,10 @@ choose("document", "ASGI www"); choose("document", "");
 choose("search", "HOST"); choose("search", "");
 document.querySelector("#matrix td.fail").click();
 seen.details = document.querySelector("tr.more").innerText; seen.open = at("tr.more details[open] pre").map((one) => one.textContent);
-document.querySelector("#matrix td.fail").click(); seen.closed = document.querySelector("tr.more") === null;
+document.querySelector("#matrix td.fail").previousElementSibling.click();
+seen.switched = at("tr.more details[open] pre").map((one) => one.textContent);
+document.querySelector("#matrix td.fail").click(); document.querySelector("#matrix td.fail").click();
+seen.closed = document.querySelector("tr.more") === null;
 seen.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 fetch("/report", {method: "POST", body: JSON.stringify(seen)});
 </script>"""
@@ -254,5 +298,7 @@ def test_the_page_in_a_browser(live_server_factory: Any, tmp_path: Path, size: s
     assert "A server MUST." in seen["details"]
     assert "RFC 9112 §3.2; MUST" in seen["details"]
     assert seen["open"] == ["</script><b>"]
+    assert seen["switched"] == ["0.1 ms > b'GET'"]
     assert seen["closed"] is True
+    assert seen["verdicts"] == ["version", "✓ pass", "\u2013 unsupported", "△ warn", "✗ fail"]
     assert seen["overflow"] <= 0

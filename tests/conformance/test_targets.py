@@ -97,6 +97,20 @@ def test_a_server_hosts_the_reference_application_and_stops(name: str) -> None:
         assert sent_by_lifespan(running) == [STARTED, STOPPED], "the journal is there when the process is not"
 
 
+def test_what_the_application_writes_is_gone_with_a_server_that_was_killed(tmp_path: Path) -> None:
+    with start_target("asgiserve", environment={"TMPDIR": str(tmp_path)}) as running:
+        script = [["start", 200, [["content-length", "5"]]], ["send", {"type": "http.response.pathsend", "path": {"path": 5}}]]
+        mark = running.mark()
+        assert ask(running, script=script)[0] == 200
+        (record,) = running.records(mark, count=1, timeout=5)
+        file = Path(record.sends[1].message["path"])
+        assert file.is_file()
+        running.signal(signal.SIGKILL)
+        running.wait(5)
+    assert not file.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", PEERS)
 def test_a_server_opens_websockets_where_it_says_so(name: str) -> None:
     with start_target(available(name), settings={"graceful_timeout": 2}) as running:
@@ -348,8 +362,11 @@ def test_another_server_on_the_port_is_not_taken_for_it() -> None:
     ("name", "message"),
     [
         ("uvicorn[httptool]", r"did you mean uvicorn\[httptools\]\?"),
-        ("nonsense", r"there is no target 'nonsense' Known: asgiserve, "),
-        ("cmd:python -m x", r"must have one of \{fd\}, \{port\} and \{uds\}"),
+        ("uvicorn", r"did you mean uvicorn\[httptools\] or uvicorn\[h11\]\?"),
+        ("nonsense", r"there is no such target\. Known: asgiserve, "),
+        ("cmd[]:python -m x {fd}", "the brackets are empty"),
+        ("cmd[http/1.1,websockets]:python -m x {fd}", "there is no feature websockets; expected some of http/1.1, "),
+        ("cmd:python -m x", r"must have one of \{fd\} and \{port\}"),
         ("cmd:python -m x {fd} {port}", r"must have one of"),
         ("cmd:python 'x {fd}", "cannot be split"),
         ("url:127.0.0.1:9000", "must be as in"),
@@ -384,6 +401,12 @@ def test_what_is_missing_is_named_with_what_to_install() -> None:
     assert version_of(missing) is None
     with pytest.raises(TargetError, match="pip install missing-server"):
         start_target(missing)
+
+
+def test_a_target_can_have_another_name() -> None:
+    mine = find_target("mine=cmd[http/1.1,x.y]:python -m server --at a=b@c {fd}")
+    assert (mine.name, mine.features) == ("mine", frozenset({"http/1.1", "x.y"}))
+    assert find_target("old=uvicorn[h11]@/nowhere/python").python == "/nowhere/python"
 
 
 def test_another_interpreter_is_asked_what_it_has() -> None:

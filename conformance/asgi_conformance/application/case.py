@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_conformance.application.driver import BlockedError
-from asgi_conformance.application.subject import UnusableError
 from asgi_conformance.application.trial import BrokenRuleError, DiscouragedError, NothingToDoError, Trial, Way
 from asgi_conformance.case import Judgement, Level, Verdict, broken_verdict
 
@@ -115,7 +114,12 @@ class ApplicationTopic:
 
 
 def judge(case: ApplicationCase, subject: Subject, way: Way) -> tuple[Judgement, str]:
-    """Run a case on an application; the verdict, and what went to and fro where it is the worst."""
+    """Run a case on an application; the verdict, and what went to and fro where it is the worst.
+
+    Raises:
+        UnusableError: it does not start.
+        ApplicationLoadError: it cannot be loaded.
+    """
     trial: list[Trial] = []
     try:
         if way is Way.LIVE:
@@ -124,8 +128,6 @@ def judge(case: ApplicationCase, subject: Subject, way: Way) -> tuple[Judgement,
         with subject.bare() if case.bare else contextlib.nullcontext():
             judgement: tuple[Judgement, str] = subject.inside.run(_judge(case, subject, way, trial))
             return judgement
-    except UnusableError as error:
-        return Judgement(Verdict.ERROR, str(error)), ""
     except TimeoutError as error:
         return Judgement(Verdict.ERROR, str(error)), trial[-1].shown() if trial else ""
     except BlockedError as error:
@@ -140,12 +142,12 @@ async def _judge(case: ApplicationCase, subject: Subject, way: Way, trials: list
     finally:
         await scout.close()
     worst, shown = Judgement(Verdict.UNSUPPORTED, why_not or f"there is no {case.takes.value}"), ""
-    for route in routes:
+    for number, route in enumerate(routes):
         trial = Trial(subject, way)
         trials.append(trial)
         label = f"{route}: " if route is not None else ""
         judgement = await _play(case, trial, route, label)
-        if _ORDER.index(judgement.verdict) < _ORDER.index(worst.verdict) or not shown:
+        if _ORDER.index(judgement.verdict) < _ORDER.index(worst.verdict) or number == 0:
             worst, shown = judgement, trial.shown()
         if judgement.verdict is Verdict.FAIL:
             break

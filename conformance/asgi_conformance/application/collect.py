@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asgi_conformance.application.trial import Way
     from asgi_conformance.plugin import State
 
-__all__ = ["application_targets", "check_options", "close_application", "collect_application"]
+__all__ = ["application_cases", "application_targets", "check_options", "close_application", "collect_application"]
 
 _subject_key: Final = pytest.StashKey["Subject"]()
 _LIVE: Final = "live"
@@ -126,16 +126,26 @@ def close_application(config: pytest.Config) -> None:
 # Items.
 
 
+def application_cases(config: pytest.Config) -> set[str]:
+    """The ids of all cases of this run; empty where no application was named."""
+    return {case.id for topic in _topics(config) for case in topic} if _name(config) else set()
+
+
+def _topics(config: pytest.Config) -> tuple[ApplicationTopic, ...]:
+    from asgi_conformance.application.middleware_cases import MIDDLEWARE  # noqa: PLC0415 - as above
+    from asgi_conformance.application.topics import TOPICS  # noqa: PLC0415
+
+    return TOPICS if _application(config) else (MIDDLEWARE,)
+
+
 def collect_application(parent: pytest.Collector, state: State) -> Iterator[pytest.Collector]:
     """A collector for each file of cases and each way of calling the application; nothing where none was named."""
     targets = application_targets(parent.config)
     if not targets:
         return
-    from asgi_conformance.application.middleware_cases import MIDDLEWARE  # noqa: PLC0415 - as above
-    from asgi_conformance.application.topics import TOPICS  # noqa: PLC0415
-    from asgi_conformance.application.trial import Way  # noqa: PLC0415
+    from asgi_conformance.application.trial import Way  # noqa: PLC0415 - as above
 
-    topics = TOPICS if _application(parent.config) else (MIDDLEWARE,)
+    topics = _topics(parent.config)
     for way, target in zip(Way, targets, strict=True):
         for topic in topics:
             if any(way in case.ways for case in topic):

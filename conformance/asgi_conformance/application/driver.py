@@ -15,6 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_conformance.drive import Trace
+from asgi_conformance.linter import origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -188,7 +189,9 @@ class Call:
     def escaped(self) -> BaseException | None:
         """What it raised, but for what ``send`` had raised: that it may hand on."""
         error = self.error
-        return None if error is None or _comes_of(error, ClientGoneError) or isinstance(error, asyncio.CancelledError) else error
+        if error is None or isinstance(error, asyncio.CancelledError) or any(isinstance(each, ClientGoneError) for each in origins(error)):
+            return None
+        return error
 
     def messages(self, kind: str) -> list[dict[str, Any]]:
         """Those that it sent, of one type."""
@@ -238,23 +241,6 @@ class Call:
         if self.task.done() and not self.task.cancelled():
             self.task.exception()  # looked at: asyncio is to be quiet
         return self.task.done()
-
-
-def _comes_of(error: BaseException, kind: type[BaseException]) -> bool:
-    """Whether an exception is one of a kind, or was made of one."""
-    pending: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while pending:
-        each = pending.pop()
-        if each is None or id(each) in seen:
-            continue
-        if isinstance(each, kind):
-            return True
-        seen.add(id(each))
-        pending += [each.__cause__, each.__context__]
-        if isinstance(each, BaseExceptionGroup):
-            pending += each.exceptions
-    return False
 
 
 def _short(value: object) -> str:

@@ -1,6 +1,6 @@
 """One case for applications as a test item.
 
-The law of this module: as `asgi_conformance.items`. What cannot be loaded is told once a case, in one line, and is an error of none of them.
+The law of this module: as `asgi_conformance.items`. What cannot be loaded is loaded once.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from asgi_conformance.application.case import judge
-from asgi_conformance.case import Judgement, Verdict
-from asgi_conformance.items import ConformanceError, RuleItem
+from asgi_conformance.application.subject import UnusableError
+from asgi_conformance.items import NoTargetError, RuleItem
 from asgiserve.errors import ApplicationLoadError
 from asgiserve.importer import application_traceback
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from asgi_conformance.application.case import ApplicationCase
     from asgi_conformance.application.subject import Subject
     from asgi_conformance.application.trial import Way
+    from asgi_conformance.case import Judgement
 
 __all__ = ["ApplicationCaseItem"]
 
@@ -44,13 +45,17 @@ class ApplicationCaseItem(RuleItem):
         """Run the case; the verdict, and what went to and fro.
 
         Raises:
-            ConformanceError: the application cannot be had, or does not start: nothing can be judged.
+            NoTargetError: the application cannot be had, or does not start: nothing can be judged.
         """
+        if self._state.not_loaded is not None:
+            raise self._state.not_loaded.with_traceback(None)
         try:
-            judgement, trace = judge(self._case, self._subject(self.config), self._way)
+            return judge(self._case, self._subject(self.config), self._way)
         except ApplicationLoadError as error:
             where = application_traceback(error.__cause__) if error.__cause__ is not None else ""
-            raise ConformanceError(f"{error}\n{where}" if where else str(error)) from None
-        if judgement.verdict is Verdict.ERROR:
-            raise ConformanceError(f"error: {judgement.reason}")
-        return judgement, trace
+            # What is asked of people there is an option of the server's.
+            self._state.not_loaded = NoTargetError(str(error).replace("--app-dir says", "pytest's ini key pythonpath says"), where)
+            raise self._state.not_loaded from None
+        except UnusableError as error:
+            reason, _, details = str(error).partition("\n")
+            raise NoTargetError(reason, details) from None

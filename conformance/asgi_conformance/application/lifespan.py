@@ -45,7 +45,9 @@ class Lifespan:
         match self.outcome:
             case "failed":
                 failed = self.call.messages("lifespan.startup.failed")[0]
-                return f"lifespan.startup.failed: {failed.get('message', '')!r}"
+                # Starlette's and Litestar's is a traceback, of which the last line says it.
+                lines = str(failed.get("message", "")).strip().splitlines() or ["(no message)"]
+                return f"lifespan.startup.failed: {lines[-1].strip()}"
             case "raised":
                 return f"raised {type(self.call.error).__name__}: {self.call.error}"
             case "returned":
@@ -54,6 +56,12 @@ class Lifespan:
                 return "no answer to lifespan.startup"
             case _:
                 return "lifespan.startup.complete"
+
+    @property
+    def details(self) -> str:
+        """The whole message of a start-up that failed, where it has more than one line."""
+        failed = [str(one.get("message", "")).strip() for one in self.call.messages("lifespan.startup.failed")]
+        return failed[0] if failed and "\n" in failed[0] else ""
 
     async def start(self, seconds: float) -> str:
         """Start up; the outcome."""

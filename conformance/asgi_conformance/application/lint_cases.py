@@ -6,6 +6,7 @@ Each case makes the application do what it can (`_survey`), so that a verdict do
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import warnings
 from dataclasses import replace
@@ -38,6 +39,8 @@ _SUCCESS: Final = range(200, 300)
 _MOST_TOLD: Final = 3
 _EXTENSIONS: Final = ("http.response.push", "http.response.trailers", "http.response.pathsend", "http.response.zerocopysend")
 _DENIAL: Final = "websocket.http.response"
+_OVERVIEW: Final = "ASGI, Overview"
+"""Where it says that an application is an asyncio-compatible coroutine, and how long a call lasts: nearest to what no sentence asks."""
 
 
 async def _survey(trial: Trial) -> None:
@@ -167,7 +170,7 @@ def _judged(trial: Trial, found: list[Violation], rule: Rule) -> str:
 for _rule in RULES.values():
     LINT.case(
         _rule.id,
-        *(_rule.clauses or ("ASGI, Applications",)),
+        *(_rule.clauses or (_OVERVIEW,)),
         level=Level(_rule.level),
         says=f"{_rule.sentence[0].upper()}{_rule.sentence[1:]}.",
         takes=Takes.NOTHING,
@@ -176,7 +179,7 @@ for _rule in RULES.values():
 
 @LINT.case(
     "app.lint.no-unawaited",
-    "ASGI, Applications",
+    _OVERVIEW,
     level=Level.HARD,
     says="No coroutine is left without being awaited, and no resource without being closed.",
     takes=Takes.NOTHING,
@@ -200,7 +203,7 @@ async def no_unawaited(trial: Trial, _route: None) -> str:
 
 @LINT.case(
     "app.lint.no-task-leak",
-    "ASGI, Applications",
+    _OVERVIEW,
     level=Level.HARD,
     says="A call leaves nothing behind on the event loop when it has returned.",
     takes=Takes.NOTHING,
@@ -208,8 +211,6 @@ async def no_unawaited(trial: Trial, _route: None) -> str:
 )
 async def no_task_leak(trial: Trial, _route: None) -> str:
     """Each route over the wire, and what is there afterwards."""
-    import asyncio  # noqa: PLC0415 - here alone
-
     server = trial.subject.live
     for route in await trial.routes():
         if not route.is_websocket and not (await trial.reference(route)).answer.endless:

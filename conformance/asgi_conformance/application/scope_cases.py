@@ -10,10 +10,12 @@ import asyncio
 import tempfile
 import time
 import tracemalloc
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_conformance.application.case import BOTH, ApplicationTopic, Takes
 from asgi_conformance.application.exchange import Request
+from asgi_conformance.application.routes import multipart
 from asgi_conformance.application.scopes import minimal
 from asgi_conformance.application.trial import body_messages
 from asgi_conformance.case import Level
@@ -21,6 +23,7 @@ from asgi_conformance.case import Level
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asgi_conformance.application.exchange import Answer
     from asgi_conformance.application.routes import Route
     from asgi_conformance.application.trial import Trial
 
@@ -34,6 +37,8 @@ _REQUEST: Final = "ASGI www, Request"
 
 _CUTS: Final = (1, 2, 7)
 _PAUSE: Final = 0.2
+_LONGER: Final = 4
+"""The pauses of a second try are a part of the time that an answer may take: on a busy machine one may take longer than the pauses of the first."""
 _BETWEEN: Final = 0.01
 _SINGLE: Final = 200
 """Bytes that have a message of their own."""
@@ -125,9 +130,10 @@ async def headers_iterable(trial: Trial, route: Route) -> str:
 
 @SCOPE.case(
     "app.http.scope-extra-keys",
-    "ASGI, Error Handling",
-    level=Level.MUST,
-    says="Applications should ignore keys that they do not know, in scopes and in messages.",
+    "ASGI, Extensions",
+    # "Error Handling" speaks of keys of events alone; of scopes no sentence does, but of extensions that not everybody understands.
+    level=Level.HARD,
+    says="A key of the scope that the application does not know, or an extension, changes nothing.",
     takes=Takes.ANY,
 )
 async def scope_extra_keys(trial: Trial, route: Route) -> str:
@@ -144,9 +150,10 @@ async def scope_extra_keys(trial: Trial, route: Route) -> str:
 @SCOPE.case(
     "app.http.idempotent-scope-copy",
     "ASGI, Middleware",
-    # No server does it, and no sentence obliges; who changes the scope that came in is caught by it.
+    # No server does it; who changes the scope that came in is caught by it. Most applications are a stack of middleware.
     level=Level.SHOULD,
-    says="The scope that came in is copied before it is changed: with the same one the application answers the same again.",
+    says="When middleware is modifying the scope, it should make a copy of the scope object before mutating it and passing it to the inner "
+    "application, as changes may leak upstream otherwise.",
     takes=Takes.ANY,
 )
 async def same_scope_twice(trial: Trial, route: Route) -> str:
@@ -165,7 +172,7 @@ async def same_scope_twice(trial: Trial, route: Route) -> str:
 @BODY.case(
     "app.http.message-extra-keys",
     "ASGI, Error Handling",
-    level=Level.MUST,
+    level=Level.SHOULD,
     says="In both cases, the presence of additional keys in the event dictionary should not raise an exception.",
     takes=Takes.ANY,
 )
@@ -187,8 +194,6 @@ async def message_extra_keys(trial: Trial, route: Route) -> str:
 async def request_defaults(trial: Trial, route: Route) -> str:
     """A message with its type alone is an empty body."""
     if route.body:
-        from dataclasses import replace  # noqa: PLC0415 - here alone
-
         empty = replace(route, body=b"")
         # The fields say nothing of a length: the same in both.
         explicit = await trial.answer(trial.call(trial.scope(empty), body_messages([b""])))
@@ -272,18 +277,25 @@ async def empty_end(trial: Trial, route: Route) -> str:
 async def slow_body(trial: Trial, route: Route) -> str:
     """Pauses in the body, with another request between."""
     plain = await trial.reference(route)
-    slow = asyncio.ensure_future(trial.ask(Request(route, parts=_cut(route.body, 3), pause=_PAUSE)))
-    try:
-        await asyncio.sleep(_PAUSE / 2)
-        other = await trial.ask(route)
-        overtook = not slow.done()
-        answer = await slow
-    finally:
-        slow.cancel()
+    answer, other, overtook = await _beside_slow(trial, route, _PAUSE)
+    if not overtook:
+        answer, other, overtook = await _beside_slow(trial, route, max(_PAUSE, trial.limits.answer / _LONGER))
     trial.same(plain, answer, "the body with pauses")
     trial.same(plain, other, "another request meanwhile")
     trial.expect(overtook or answer.status >= 400, "another request had to wait for the slow one")  # noqa: PLR2004 - refused at once, from the head
     return "the same response"
+
+
+async def _beside_slow(trial: Trial, route: Route, pause: float) -> tuple[Answer, Answer, bool]:
+    """A body with pauses, and a plain request in the first of them: both answers, and whether the second came while the body was on its way."""
+    slow = asyncio.ensure_future(trial.ask(Request(route, parts=_cut(route.body, 3), pause=pause)))
+    try:
+        await asyncio.sleep(pause / 2)
+        other = await trial.ask(route)
+        overtook = not slow.done()
+        return await slow, other, overtook
+    finally:
+        slow.cancel()
 
 
 @BODY.case(
@@ -295,10 +307,6 @@ async def slow_body(trial: Trial, route: Route) -> str:
 )
 async def large_body(trial: Trial, route: Route) -> str:
     """50 MB, as a server feeds them: a message each time it is asked for one."""
-    from dataclasses import replace  # noqa: PLC0415 - here alone
-
-    from asgi_conformance.application.routes import multipart  # noqa: PLC0415
-
     before, after = multipart(route) or (b"", b"")
     junk = replace(route, body=before + bytes(_SMALL) + after)
     small = await trial.ask(junk)

@@ -86,7 +86,9 @@ class Inside:
             raise UnusableError(f"the application blocks the event loop in its start-up: {error}") from None
         if outcome in {"failed", "silent"}:
             self.close()
-            raise UnusableError(f"the application does not start: {self.lifespan.message}")
+            raise UnusableError(
+                "\n".join(part for part in (f"the application does not start: {self.lifespan.message}", self.lifespan.details) if part)
+            )
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the loop; errors as of `LoopThread.run`."""
@@ -133,6 +135,8 @@ class Subject:
         self._linted: Any = None
         self._inside: Inside | None = None
         self._live: LiveServer | None = None
+        self._never: dict[str, UnusableError] = {}
+        self._started: set[str] = set()
         self.live_references: dict[Route, Reference] = {}
         self.discovered = ""
         self.surveyed = False
@@ -169,10 +173,24 @@ class Subject:
         if self._inside is not None and self._inside.thread.blocked:
             self._inside = None
         if self._inside is None:
-            made = Inside(self)
-            made.start()
-            self._inside = made
+            with self._starting("inside"):
+                made = Inside(self)
+                made.start()
+                self._inside = made
         return self._inside
+
+    @contextlib.contextmanager
+    def _starting(self, where: str) -> Iterator[None]:
+        """A start-up that failed is not tried again where none ever went well: it may cost every case its time-out."""
+        if where in self._never:
+            raise self._never[where].with_traceback(None)
+        try:
+            yield
+        except UnusableError as error:
+            if where not in self._started:
+                self._never[where] = error
+            raise
+        self._started.add(where)
 
     @contextlib.contextmanager
     def bare(self) -> Iterator[None]:
@@ -197,21 +215,22 @@ class Subject:
             from asgiserve.errors import StartupError  # noqa: PLC0415 - only who asks for it pays for the server
             from pytest_asgiserve import LiveServer, StartTimeoutError  # noqa: PLC0415
 
-            made = LiveServer(
-                self.linted,
-                errors="warn",
-                http=_PARSER,
-                loop="asyncio",
-                lifespan="auto",
-                access_log=False,
-                start_timeout=self.limits.answer + 1,
-                stop_timeout=self.limits.answer + 1,
-            )
-            try:
-                made.start()
-            except (StartupError, StartTimeoutError) as error:
-                raise UnusableError(f"the application does not start: {error}") from None
-            self._live = made
+            with self._starting("live"):
+                made = LiveServer(
+                    self.linted,
+                    errors="warn",
+                    http=_PARSER,
+                    loop="asyncio",
+                    lifespan="auto",
+                    access_log=False,
+                    start_timeout=self.limits.answer + 1,
+                    stop_timeout=self.limits.answer + 1,
+                )
+                try:
+                    made.start()
+                except (StartupError, StartTimeoutError) as error:
+                    raise UnusableError(f"the application does not start: {error}") from None
+                self._live = made
         return self._live
 
     def leave_inside(self) -> None:

@@ -43,6 +43,8 @@ _MANY: Final = 1000
 _SESSIONS: Final = 20
 _PAUSE: Final = 0.2
 _ANSWER: Final = 0.05
+_LATE_ANSWER: Final = 1.0
+"""The same where two sessions differed: on a busy machine an answer may have come too late in one of them."""
 _TOO_BIG: Final = frozenset({1003, 1007, 1008, 1009})
 _NOWHERE: Final = "/asgi-conformance-6f1c2a/nowhere"
 
@@ -70,13 +72,13 @@ async def _accepted(trial: Trial, route: Route, **changes: Any) -> Call:
     return call
 
 
-async def _consumed(trial: Trial, call: Call, messages: list[dict[str, Any]]) -> None:
-    """Feed messages, and wait until the application has taken them and asks for more, or has closed."""
+async def _consumed(trial: Trial, call: Call, messages: list[dict[str, Any]], patience: float = _ANSWER) -> None:
+    """Feed messages, and wait until the application has taken them and asks for more, or has closed; for an answer ``patience`` seconds more."""
     before = len(call.sent)
     call.feed(*messages)
     await call.until(lambda: call.waits or bool(call.messages("websocket.close")), trial.limits.answer)
     # Who takes messages need not be who answers them.
-    await call.until(lambda: len(call.sent) > before, _ANSWER)
+    await call.until(lambda: len(call.sent) > before, patience)
 
 
 async def _leave(trial: Trial, call: Call, what: str, **keys: Any) -> None:
@@ -220,22 +222,25 @@ async def receive_shapes(trial: Trial, route: Route) -> str:
     )
     escaped = []
     for name, *shapes in pairs:
-        seen = []
-        for shape in shapes:
-            call = await _accepted(trial, route)
-            await _consumed(trial, call, [{"type": "websocket.receive", **shape}])
-            error = call.escaped
-            seen.append((type(error).__name__ if error is not None else "", [one.get("type") for one in call.sent]))
-            await _leave(trial, call, name)
-        first, second = seen
-        same = first == second
-        trial.expect(same, f"{name} with the other key None: {_told(*first)}; without the other key: {_told(*second)}")
+        first, second = [await _outcome(trial, route, shape, name, _ANSWER) for shape in shapes]
+        if first != second:
+            first, second = [await _outcome(trial, route, shape, name, _LATE_ANSWER) for shape in shapes]
+        trial.expect(first == second, f"{name} with the other key None: {_told(*first)}; without the other key: {_told(*second)}")
         if first[0]:
             escaped.append(f"{name}: {first[0]} left the application")
     if escaped:
         # What a client sends, and the application does not want, is answered by a close (1003, RFC 6455 §7.4.1) rather than by an exception.
         trial.discourage("; ".join(escaped))
     return "all taken"
+
+
+async def _outcome(trial: Trial, route: Route, shape: Mapping[str, Any], name: str, patience: float) -> tuple[str, list[Any]]:
+    """A session with one message: what left the application, and the types of what it sent."""
+    call = await _accepted(trial, route)
+    await _consumed(trial, call, [{"type": "websocket.receive", **shape}], patience)
+    found = (type(call.escaped).__name__ if call.escaped is not None else "", [one.get("type") for one in call.sent])
+    await _leave(trial, call, name)
+    return found
 
 
 def _told(error: str, kinds: list[Any]) -> str:
@@ -245,7 +250,7 @@ def _told(error: str, kinds: list[Any]) -> str:
 @WEBSOCKET.case(
     "app.ws.message-extra-keys",
     "ASGI, Error Handling",
-    level=Level.MUST,
+    level=Level.SHOULD,
     says="In both cases, the presence of additional keys in the event dictionary should not raise an exception.",
     takes=Takes.WEBSOCKET,
 )
@@ -410,8 +415,9 @@ async def big_and_many(trial: Trial, route: Route) -> str:
 
 @WEBSOCKET.case(
     "app.ws.cancel",
-    "ASGI, Applications",
-    level=Level.SHOULD,
+    # It has to be an asyncio-compatible coroutine; that such a one can be cancelled is asyncio's rule.
+    "ASGI, Overview",
+    level=Level.HARD,
     says="A server that stops cancels what still runs: the application lets the cancellation through.",
     takes=Takes.WEBSOCKET,
 )
@@ -449,7 +455,10 @@ async def concurrent(trial: Trial, route: Route) -> str:
             call.feed(_text(tag))
             await asyncio.sleep(0)
     for tag, call in sessions.items():
-        await call.until(lambda: tag in _said(call), trial.limits.answer if echoes else _ANSWER)  # noqa: B023 - called before the next
+        own = await call.until(lambda: tag in _said(call), trial.limits.answer if echoes else _ANSWER)  # noqa: B023 - called before the next
+        if echoes and not own:
+            # It will not come: no need to wait for the others in vain.
+            break
     seen = {tag: {other for other in sessions if other in _said(call)} for tag, call in sessions.items()}
     broadcast = all(len(others) == len(sessions) for others in seen.values())
     for tag, others in seen.items():

@@ -9,6 +9,7 @@ import atexit
 import base64
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -176,7 +177,9 @@ _folder: list[Path] = []
 def _file(size: int) -> Path:
     """A file of ``size`` bytes of the `pattern`; below 0: a path where none is."""
     if not _folder:
-        _folder.append(Path(tempfile.mkdtemp(prefix="asgi-conformance-")))
+        # Beside the journal, which the suite takes away: a worker that is killed, or leaves by os._exit(), does nothing at its exit.
+        journal = os.environ.get("ASGI_CONFORMANCE_JOURNAL")
+        _folder.append(Path(tempfile.mkdtemp(prefix="asgi-conformance-", dir=Path(journal).parent if journal else None)))
         atexit.register(shutil.rmtree, _folder[0], ignore_errors=True)
     path = _folder[0] / f"{size}.bin"
     if size >= 0 and not path.exists():

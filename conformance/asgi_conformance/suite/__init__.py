@@ -32,6 +32,7 @@ from asgi_conformance.suite.http1_response import RESPONSE
 from asgi_conformance.suite.http1_response_content import RESPONSE_CONTENT
 from asgi_conformance.suite.http1_target import TARGET
 from asgi_conformance.suite.http1_timeouts import TIMEOUTS
+from asgi_conformance.suite.http1_tls import HTTP_TLS
 from asgi_conformance.suite.http1_transfer_encoding import TRANSFER_ENCODING
 from asgi_conformance.suite.websocket_close import CLOSING, KEEP_ALIVE
 from asgi_conformance.suite.websocket_compression import COMPRESSION
@@ -59,6 +60,7 @@ TOPICS: Final = (
     EXPECT,
     UPGRADE,
     TIMEOUTS,
+    HTTP_TLS,
     LOAD,
     # WebSocket
     HANDSHAKE,

@@ -130,6 +130,7 @@ def _named(record: Record) -> str:
 @EXTENSIONS.scenario(
     "asgi.ext.trailers-no-te",
     "ASGI extensions, HTTP Trailers",
+    "RFC 9110 §10.1.4",
     level=Level.MUST,
     says="The ASGI server will only send the trailing headers in case the client has sent the TE: trailers header in the request.",
     expects="the whole body, no trailers, and send() that does not raise",
@@ -373,6 +374,8 @@ _EARLY: Final = 103
     "asgi.ext.early-hint",
     "ASGI extensions, Early Hints",
     "RFC 9110 §15.2",
+    "RFC 8297 §2",
+    "RFC 8297 §3",
     level=Level.MUST,
     says="The ASGI server should then attempt to send an informational response to the client with the provided links as Link headers. The server "
     "may decide to ignore this message, for example if the HTTP/1.1 protocol is used and the server has security concerns.",

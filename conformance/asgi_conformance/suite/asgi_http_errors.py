@@ -29,10 +29,12 @@ _FOLLOWED: Final = "Sent by the application to start sending a response to the c
 _ERRORS: Final = range(500, 600)
 _OK: Final = 200
 _WORDS: Final = "the-words-of-the-exception"
+_HANG: Final = 4.0
+"""Seconds of silence that are a hang; there are servers that look for ended applications once a second."""
 _FINISHED: Final = {"type": "http.response.body", "body": b""}
 
 
-def _answer(stage: Stage, script: Sequence[Any], *, method: str = "GET", body: bytes | None = None, timeout: float = 2.0) -> RawResponse | None:
+def _answer(stage: Stage, script: Sequence[Any], *, method: str = "GET", body: bytes | None = None, timeout: float = _HANG) -> RawResponse | None:
     """The response to ``script``; None where the connection ends before it is whole.
 
     Raises:
@@ -178,6 +180,8 @@ class _Padding:
     says=_TERMINATE,
     expects="the connection closed within the response, without a last chunk",
     bad=Distortion(app=_Padding),
+    # A server whose watch over its applications dies of one hangs with every other that raises.
+    spoils=True,
 )
 def raise_mid_response(stage: Stage) -> None:
     _check_cut(stage, ["raise", "RuntimeError", _WORDS])
@@ -214,7 +218,8 @@ def _dying(app: Any) -> Any:
 @HTTP_ERRORS.scenario(
     "asgi.http.base-exception",
     "ASGI, Error Handling",
-    level=Level.MUST,
+    # Whether they are "errors" can be argued; that a client waits for ever cannot.
+    level=Level.HARD,
     says=_TERMINATE,
     expects="the request of an application that raises CancelledError, or a BaseException that nobody knows, ended, and the next one served by the "
     "same process (what SystemExit and KeyboardInterrupt do is reported)",
@@ -263,6 +268,8 @@ def _aftermath(own: Stage, kind: str) -> str:
     "may give them more leeway to replace the response with an error response in case internal errors occur while handling the request.",
     expects="500 in place of the response, or the connection closed without an end of it",
     bad=Distortion(app=_forgiving),
+    # As above.
+    spoils=True,
 )
 def start_buffered(stage: Stage) -> None:
     response = _answer(stage, [["start", 200, [["x-mine", "1"]]], ["raise", "RuntimeError", _WORDS]])

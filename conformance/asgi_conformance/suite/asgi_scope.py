@@ -93,10 +93,9 @@ def spec_version_honest(stage: Stage) -> None:
         stage.check(version in (*_WWW_VERSIONS, None), f'spec_version {version!r} in the scope of "{kind}"')
     if "websocket" in versions:
         _check_promises(stage, versions["websocket"] or "2.0")
-    # Its specification has versions of its own.
-    stage.check(
-        lifespan in (*_LIFESPAN_VERSIONS, None), f'spec_version {lifespan!r} in the scope of "lifespan", whose specification has no such version'
-    )
+    if lifespan not in (*_LIFESPAN_VERSIONS, None):
+        # It has versions of its own; many a server says that of the other there, and nothing depends on it.
+        stage.warn(f'spec_version {lifespan!r} in the scope of "lifespan", whose specification has no such version')
 
 
 def _check_promises(stage: Stage, version: str) -> None:
@@ -147,6 +146,7 @@ _TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
     "ASGI, Strings and Unicode",
     "ASGI, Applications",
     _WWW,
+    "ASGI, Protocol Specifications",
     level=Level.MUST,
     says="This document will never specify just string - all strings are one of the two exact types.",
     expects="a dict whose keys are str, and every value of the type that the specification says",

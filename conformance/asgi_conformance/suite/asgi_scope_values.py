@@ -29,6 +29,8 @@ _STRANGER: Final = "127.0.0.2"
 @SCOPE_VALUES.scenario(
     "asgi.scope.path-decoded",
     _WWW,
+    "ASGI www, WSGI encoding differences",
+    "RFC 3986 §7.3",
     level=Level.MUST,
     says="HTTP request target excluding any query string, with percent-encoded sequences and UTF-8 byte sequences decoded into characters.",
     expects=f"the path {_DECODED!r} for {_TARGET}",
@@ -64,6 +66,7 @@ def path_bad_utf8(stage: Stage) -> None:
 @SCOPE_VALUES.scenario(
     "asgi.scope.raw-path",
     _WWW,
+    "RFC 3986 §3.3",
     level=Level.MUST,
     says="The original HTTP path component, excluding any query string, unmodified from the bytes that were received by the web server.",
     expects="the bytes of the path without the query, or None, or no raw_path at all",
@@ -82,6 +85,7 @@ def raw_path(stage: Stage) -> None:
 @SCOPE_VALUES.scenario(
     "asgi.scope.query",
     _WWW,
+    "RFC 3986 §3.4",
     level=Level.MUST,
     says="URL portion after the ?, percent-encoded.",
     expects="the bytes behind the first question mark as they were sent, and b'' where there are none",
@@ -189,6 +193,7 @@ def headers_lower(stage: Stage) -> None:
 @SCOPE_VALUES.scenario(
     "asgi.scope.headers-bytes",
     _WWW,
+    "ASGI www, WSGI encoding differences",
     level=Level.MUST,
     says="An iterable of [name, value] two-item iterables, where name is the header name, and value is the header value. Order of header values must "
     "be preserved from the original HTTP request; order of header names is not important. Duplicates are possible and must be preserved in the "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_asgiserve.authority import Authority
     from pytest_asgiserve.raw import RawConnection
 
-__all__ = ["TLS"]
+__all__ = ["TLS", "authority_of_tests"]
 
 TLS: Final = Topic("asgi/tls", "ASGI: TLS")
 
@@ -33,7 +33,12 @@ _KEYS: Final = ("server_cert", "tls_version", "cipher_suite")
 """The mandatory ones."""
 
 
-def _authority() -> Authority:
+def authority_of_tests() -> Authority:
+    """Who makes the certificates.
+
+    Raises:
+        Unavailable: trustme is not installed.
+    """
     try:
         return session_authority()
     except ConfigError:
@@ -131,7 +136,7 @@ def _garble(scope: dict[str, Any]) -> dict[str, Any]:
     own=True,
 )
 def tls_facts(stage: Stage) -> None:
-    authority = _authority()
+    authority = authority_of_tests()
     files = authority.server_options
     settings: dict[str, Any] = {"certfile": files["ssl_certfile"], "keyfile": files["ssl_keyfile"]}
     asks = {"ca_certs", "cert_reqs"} <= stage.running.settings.keys()

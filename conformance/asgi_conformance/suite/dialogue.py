@@ -165,9 +165,16 @@ def given(stage: Stage, value: _T | None, seen: str) -> _T:
 
 
 def spec_version(record: Record) -> tuple[int, ...]:
-    """The version of its protocol's specification that the server says it has; 2.0 where it says none (ASGI www, Websocket Connection Scope)."""
+    """The version of its protocol's specification that the server says it has; 2.0 where it says none (ASGI www, Websocket Connection Scope).
+
+    Raises:
+        Broken: what it says is no version.
+    """
     told = plain(record.scope).get("asgi", {}).get("spec_version", "2.0")
-    return tuple(int(part) for part in str(told).split("."))
+    try:
+        return tuple(int(part) for part in str(told).split("."))
+    except ValueError:
+        raise Broken(f"spec_version is {told!r}") from None
 
 
 def answer_close(frames: Frames) -> Frame | None:

@@ -107,6 +107,7 @@ CHUNKED.case(
 CHUNKED.case(
     "h1.chunk.size-overflow",
     "RFC 9112 §7.1",
+    "RFC 9110 §17.5",
     level=Level.MUST,
     says=_LARGE,
     # Each would be 5, or nothing, in an integer of 32 or 64 bits. A server that believes the number waits for the rest, which is why no more comes.

@@ -181,6 +181,7 @@ CONTENT_LENGTH.case(
 CONTENT_LENGTH.case(
     "h1.cl.overflow",
     "RFC 9110 §8.6",
+    "RFC 9110 §17.5",
     level=Level.MUST,
     says=_LARGE,
     # Each would be 5 in an integer of 32 or 64 bits, or a little more than 2**53 with a double. What stands behind the five bytes is a part of the

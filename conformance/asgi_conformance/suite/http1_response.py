@@ -32,6 +32,7 @@ _SOON: Final = 0.2
 _INACCURACY: Final = 2.0
 """Seconds by which a Date may differ from our clock, which is the server's own."""
 _OK: Final = 200
+_REFUSALS: Final = range(400, 500)
 _FIRST_FAILURE: Final = 500
 _NOT_ALLOWED: Final = 405
 _UPGRADE_REQUIRED: Final = 426
@@ -267,10 +268,14 @@ def _close_from_app(stage: Stage, value: str) -> None:
 @RESPONSE.scenario(
     "h1.resp.1xx-from-app",
     "RFC 9110 §15.2",
+    "RFC 9110 §8.6",
+    "RFC 9110 §10.1.1",
     "RFC 9112 §6.1",
     level=Level.MUST,
-    says="The 1xx (Informational) class of status code indicates an interim response for communicating connection status or request progress prior "
-    "to completing the requested action and sending a final response.",
+    says="A server MUST NOT send a Content-Length header field in any response with a status code of 1xx (Informational) or 204 (No Content). "
+    "[...] A server MUST NOT send a Transfer-Encoding header field in any response with a status code of 1xx (Informational) or 204 (No Content). "
+    "[...] A server that sends a 100 (Continue) response MUST ultimately send a final status code, once it receives and processes the request "
+    "content, unless the connection is closed prematurely.",
     expects="a final response, after the interim one or instead of it, or the end of the connection; and no length or content of a 1xx",
     bad=Distortion(to_client=rewriting(rb"^HTTP/1.1 500 [^\r]*", b"HTTP/1.1 102 Processing")),
 )
@@ -297,11 +302,11 @@ def interim_from_app(stage: Stage) -> None:
 @RESPONSE.scenario(
     "h1.resp.status-range",
     "RFC 9110 §15",
+    "RFC 9110 §2.2",
     "RFC 9112 §4",
     level=Level.MUST,
-    says="The status code of a response is a three-digit integer code that describes the result of the request and the semantics of the response, "
-    "including whether the request was successful and what content is enclosed (if any). All valid status codes are within the range of 100 to 599, "
-    "inclusive.",
+    says="A sender MUST NOT generate protocol elements that do not match the grammar defined by the corresponding ABNF rules. [...] status-code = "
+    "3DIGIT [...] All valid status codes are within the range of 100 to 599, inclusive.",
     expects="no such status on the wire: 5xx in its place, or the end of the connection",
     bad=Distortion(to_client=rewriting(rb"^HTTP/1.1 500 ", b"HTTP/1.1 99 ")),
 )
@@ -471,8 +476,7 @@ def not_allowed(stage: Stage) -> None:
             if response is not None and response.status == _NOT_ALLOWED:
                 seen += 1
                 stage.check(response.all(b"allow"), "405 without Allow")
-    if not seen:
-        stage.tell("no 405 of its own")
+    stage.require(seen, "it has no 405 of its own")
 
 
 @RESPONSE.scenario(
@@ -503,6 +507,36 @@ def upgrade_required(stage: Stage) -> None:
             # RFC 9110 §7.8: "A sender of Upgrade MUST also send an Upgrade connection option".
             stage.check(b"upgrade" in options(response), "426 with Upgrade, which is not listed in Connection")
     stage.require("426" in statuses, f"it answers a wrong version with {', '.join(statuses)}, and never with 426")
+
+
+@RESPONSE.scenario(
+    "h1.resp.4xx-body",
+    "RFC 9110 §15.5",
+    "RFC 9110 §6.4.1",
+    level=Level.SHOULD,
+    says="Except when responding to a HEAD request, the server SHOULD send a representation containing an explanation of the error situation, and "
+    "whether it is a temporary or permanent condition.",
+    expects="a few words for the client in each response of 4xx that is the server's own",
+    bad=Distortion(to_client=rewriting(rb"(?is)^(HTTP/1.1 4.*\r\ncontent-length: )[0-9]+(\r\n.*?\r\n\r\n).*", rb"\g<1>0\2")),
+)
+def refusal_body(stage: Stage) -> None:
+    seen = 0
+    for what, lines in (
+        ("no Host", ["GET / HTTP/1.1"]),
+        ("a line without a colon", ["GET / HTTP/1.1", "Host: a.example", "this line has no colon"]),
+        ("two lengths", ["POST / HTTP/1.1", "Host: a.example", "Content-Length: 5", "Content-Length: 6"]),
+    ):
+        connection = stage.connect(timeout=_END_SECONDS)
+        connection.send("\r\n".join([*lines, "", ""]).encode())
+        try:
+            response = connection.read_response()
+        except (Unanswered, ConnectionError, TimeoutError):
+            # Whether it must answer is another case's.
+            continue
+        if response.status in _REFUSALS:
+            seen += 1
+            stage.check(response.body, f"{what}: {response.status} without a word")
+    stage.require(seen, "it refuses nothing with an answer")
 
 
 @RESPONSE.scenario(

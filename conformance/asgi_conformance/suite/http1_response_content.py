@@ -49,8 +49,8 @@ def _pieces(*parts: str) -> list[Any]:
     # The SHOULD is about the choice, and one that is not taken is a warning; a chunk's size is grammar.
     level=Level.MUST,
     says="Since there is no way to distinguish a successfully completed, close-delimited response message from a partially received message "
-    "interrupted by network failure, a server SHOULD generate encoding or length-delimited messages whenever possible. The chunk-size field is a "
-    "string of hex digits indicating the size of the chunk-data in octets.",
+    "interrupted by network failure, a server SHOULD generate encoding or length-delimited messages whenever possible. [...] The chunk-size field "
+    "is a string of hex digits indicating the size of the chunk-data in octets.",
     expects="content without a length chunked, whole, and the connection kept",
     bad=Distortion(to_client=rewriting(rb"\r\n7\r\nhello, \r\n", b"\r\n8\r\nhello, \r\n")),
 )
@@ -167,13 +167,39 @@ def _empty(stage: Stage, status: int) -> None:
 
 
 @RESPONSE_CONTENT.scenario(
+    "h1.resp.te-acceptable",
+    "RFC 9112 §7.4",
+    "RFC 9110 §10.1.4",
+    level=Level.MUST,
+    says="If the TE field value is empty or if no TE field is present, the only acceptable transfer coding is chunked. A message with no transfer "
+    "coding is always acceptable.",
+    expects="no transfer coding but chunked where the client accepts no other, and the content whole",
+    bad=Distortion(to_client=rewriting(rb"(?i)\r\ntransfer-encoding: chunked\r\n", b"\r\ntransfer-encoding: gzip, chunked\r\n")),
+)
+def acceptable_coding(stage: Stage) -> None:
+    for what, lines in (
+        ("no TE", ()),
+        ("an empty TE", ("TE:", "Connection: TE")),
+        ("TE: trailers", ("TE: trailers", "Connection: TE")),
+        # §7.4: "a value of 0 means "not acceptable"".
+        ("TE: gzip;q=0", ("TE: gzip;q=0", "Connection: TE")),
+    ):
+        with about(what):
+            # The reader refuses every coding but chunked.
+            response = stage.request(*lines, script=[["start"], *_pieces("hello, ", "world")])
+            stage.check(response.status == _OK, f"{response.status}")
+            stage.check(response.body == b"hello, world", f"{response.body!r}")
+
+
+@RESPONSE_CONTENT.scenario(
     "h1.resp.204-no-cl-no-body",
     "RFC 9110 §8.6",
     "RFC 9110 §15.3.5",
     "RFC 9112 §6.1",
+    "RFC 9110 §6.4.1",
     level=Level.MUST,
-    says="A server MUST NOT send a Content-Length header field in any response with a status code of 1xx (Informational) or 204 (No Content). A 204 "
-    "response is terminated by the end of the header section; it cannot contain content or trailers.",
+    says="A server MUST NOT send a Content-Length header field in any response with a status code of 1xx (Informational) or 204 (No Content). [...] "
+    "A 204 response is terminated by the end of the header section; it cannot contain content or trailers.",
     expects="204 with neither Content-Length nor Transfer-Encoding nor content, or the application's message refused",
     bad=Distortion(to_client=rewriting(rb"(?s)^(HTTP/1.1 204 .*?\r\n)\r\n", rb"\1content-length: 5\r\n\r\nhello")),
 )
@@ -186,6 +212,7 @@ def no_content(stage: Stage) -> None:
     "h1.resp.304-no-body",
     "RFC 9110 §15.4.5",
     "RFC 9112 §6.3",
+    "RFC 9110 §6.4.1",
     level=Level.MUST,
     says="A 304 response is terminated by the end of the header section; it cannot contain content or trailers.",
     expects="304 that ends with its head, or the application's message refused",
@@ -198,7 +225,8 @@ def not_modified(stage: Stage) -> None:
 @RESPONSE_CONTENT.scenario(
     "h1.resp.205-no-content",
     "RFC 9110 §15.3.6",
-    level=Level.MUST,
+    # RFC 9110 §2.2: "generate" asks something of who makes the content, and that is the application. What hands it on frames it well.
+    level=Level.SHOULD,
     says="Since the 205 status code implies that no additional content will be provided, a server MUST NOT generate content in a 205 response.",
     expects="205 with no content: Content-Length 0, a last chunk alone, or the end of the connection; or the application's message refused",
     bad=Distortion(to_client=rewriting(rb"(?si)^(HTTP/1.1 205 .*\r\ncontent-length: )0(\r\n.*\r\n\r\n)$", rb"\g<1>5\2hello")),
@@ -233,6 +261,7 @@ def _head_as_get(stage: Stage, fields: list[list[str]], *parts: str) -> None:
     "h1.resp.head-no-body",
     "RFC 9110 §9.3.2",
     "RFC 9110 §8.6",
+    "RFC 9110 §6.4.1",
     level=Level.MUST,
     says="The HEAD method is identical to GET except that the server MUST NOT send content in the response.",
     expects="the head that GET would get and nothing behind it, the server's own 500 included",
@@ -273,10 +302,11 @@ def head_without_chunks(stage: Stage) -> None:
     "h1.resp.cl-overrun",
     "RFC 9112 §6.3",
     "RFC 9110 §8.6",
-    level=Level.MUST,
+    # No clause has a MUST for one who sends more; but what is too much would be the begin of the next response.
+    level=Level.HARD,
     says="If a valid Content-Length header field is present without Transfer-Encoding, its decimal value defines the expected message body length in "
     "octets.",
-    expects="never a byte behind the announced four; an exception out of send() or the end of the connection",
+    expects="never a byte behind the announced four: what is too much refused or dropped, or the end of the connection",
     bad=Distortion(
         # It is told the right length, and another one arrives.
         app=sending(
@@ -306,14 +336,15 @@ def content_too_long(stage: Stage) -> None:
                 continue
             kept = then_another(stage, connection, response)
             if response.framing == "length" and response.status == _OK and kept and not any(record.send_errors for record in stage.records()):
-                stage.warn(f"{what}: the surplus is dropped, and nobody told")
+                stage.tell(f"{what}: the surplus is dropped, and nobody told")
 
 
 @RESPONSE_CONTENT.scenario(
     "h1.resp.cl-underrun",
     "RFC 9112 §9.3",
     "RFC 9112 §6.3",
-    level=Level.MUST,
+    # No clause has a MUST for one who sends less; but the next response would be read as the rest of this one.
+    level=Level.HARD,
     says="In order to remain persistent, all messages on a connection need to have a self-defined message length (i.e., one not defined by closure "
     "of the connection), as described in Section 6.",
     expects="the connection ended behind the four bytes that there are, or the response replaced; nothing sent in the place of the missing six",

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgi_conformance.case import Call, Level, Topic
 from asgi_conformance.outcomes import accepted, by_server, closed, rejected, served
-from asgi_conformance.suite.pieces import CRASHES, SERVES, answers, request_line, told
+from asgi_conformance.suite.pieces import CRASHES, REFUSES, SERVES, answers, request_line, told
 
 if TYPE_CHECKING:
-    from asgi_conformance.case import Stimulus
+    from asgi_conformance.case import Outcome, Stimulus
 
 __all__ = ["TARGET"]
 
@@ -43,6 +43,16 @@ def _path(call: Call) -> str:
     return path if isinstance(path, str) else ""
 
 
+def _whole(words: str, *paths: str, **facts: Any) -> Outcome:
+    """Served with the whole target for its path, less its query.
+
+    ASGI: "path -- HTTP request target excluding any query string". The path alone stood there once; "request target" was written for servers that
+    hand on an absolute-form as it is.
+    """
+    example = Call({"method": "GET", "path": paths[0], "headers": [(b"host", b"a.example")], **facts})
+    return served(words, lambda call: _path(call) in paths, method="GET", example=example, **facts)
+
+
 def _size(value: Any) -> int:
     """Of a value of the scope; the reference application keeps long ones as a summary with the size."""
     return len(value) if isinstance(value, bytes | str) else int(getattr(value, "size", 0))
@@ -60,8 +70,18 @@ TARGET.case(
         _get("with a port", b"http://b.example:8080/p?q=1"),
         _get("with the scheme and the host in upper case", b"HTTP://B.EXAMPLE/p?q=1"),
     ],
-    allow=[served(method="GET", path="/p", query_string=b"q=1")],
-    bad=told(path="http://b.example/p", query_string=b"q=1"),
+    allow=[
+        served(method="GET", path="/p", query_string=b"q=1"),
+        _whole(
+            "the whole target for its path",
+            "http://a.example/p",
+            "http://b.example/p",
+            "http://b.example:8080/p",
+            "HTTP://B.EXAMPLE/p",
+            query_string=b"q=1",
+        ),
+    ],
+    bad=REFUSES,
 )
 TARGET.case(
     "h1.target.absolute-form-host",
@@ -80,19 +100,23 @@ TARGET.case(
             example=Call({"method": "GET", "path": "/p", "headers": [(b"host", b"b.example")]}),
         )
     ],
+    # Nothing is lost, and it is left to the application to ignore Host.
+    warn=[_whole("the target's host in the path alone", "http://b.example/p")],
     bad=told(path="/p", query_string=b"q=1", headers=[(b"host", b"a.example")]),
 )
 TARGET.case(
     "h1.target.absolute-form-empty-path",
-    "RFC 9110 §4.2.3",
     "RFC 9112 §3.2.2",
+    "RFC 9110 §4.2.3",
+    "ASGI www, HTTP Connection Scope",
     level=Level.MUST,
     says=(
+        "A server MUST accept the absolute-form in requests even though most HTTP/1.1 clients will only send the absolute-form to a proxy. [...] "
         'When not being used as the target of an OPTIONS request, an empty path component is equivalent to an absolute path of "/", so the normal '
         'form is to provide a path of "/" instead.'
     ),
     send=[_get("nothing behind the host", b"http://a.example"), _get("a query behind the host", b"http://a.example?q=1")],
-    allow=[served(method="GET", path="/")],
+    allow=[served(method="GET", path="/"), _whole("the whole target for its path", "http://a.example")],
     bad=told(path=""),
 )
 TARGET.case(
@@ -118,6 +142,8 @@ TARGET.case(
     ),
     send=[_get("nothing for it", b"http:///x"), _get("a port alone", b"http://:80/x"), _get("of https", b"https:///x")],
     allow=[accepted(400), closed()],
+    # "A recipient that processes such a URI reference": one that hands it on does not.
+    warn=[_whole("the whole target for its path, which the application is left to refuse", "http:///x", "http://:80/x", "https:///x")],
     bad=told(path="/x"),
 )
 TARGET.case(
@@ -136,6 +162,7 @@ TARGET.case(
     "h1.target.asterisk-get",
     "RFC 9112 §3.2.4",
     "RFC 9112 §3.2",
+    "RFC 9110 §7.1",
     # No MUST: what is wrong is the request-line, and 3.2 has a SHOULD for that.
     level=Level.SHOULD,
     says="The asterisk-form of request-target is only used for a server-wide OPTIONS request.",
@@ -148,6 +175,7 @@ TARGET.case(
     "h1.target.authority-get",
     "RFC 9112 §3.2.3",
     "RFC 9112 §3.2",
+    "RFC 9110 §7.1",
     # No MUST: what is wrong is the request-line, and 3.2 has a SHOULD for that.
     level=Level.SHOULD,
     says="The authority-form of request-target is only used for CONNECT requests.",
@@ -246,6 +274,7 @@ TARGET.case(
     "h1.target.pct-nul-crlf",
     "RFC 3986 §2.1",
     "ASGI www, HTTP Connection Scope",
+    "RFC 3986 §7.3",
     level=Level.HARD,
     says="HTTP request target excluding any query string, with percent-encoded sequences and UTF-8 byte sequences decoded into characters.",
     send=[_get("NUL", b"/a%00b"), _get("a line end", b"/a%0d%0ab"), _get("a field", b"/a%0d%0aX-Injected:%201%0d%0a")],

@@ -196,6 +196,7 @@ _LIMIT: Final = 1000
 @TIMEOUTS.scenario(
     "h1.cl.over-limit",
     "RFC 9110 §15.5.14",
+    "RFC 9110 §17.5",
     level=Level.HARD,
     says="The 413 (Content Too Large) status code indicates that the server is refusing to process a request because the request content is larger "
     "than the server is willing or able to process. The server MAY terminate the request, if the protocol version in use allows it; otherwise, the "

@@ -192,6 +192,21 @@ TRANSFER_ENCODING.case(
     bad=_HELLO,
 )
 TRANSFER_ENCODING.case(
+    "h1.te.compression-params",
+    "RFC 9112 §7.2",
+    level=Level.SHOULD,
+    says="The compression codings do not define any parameters. The presence of parameters with any of these compression codings SHOULD be treated "
+    "as an error.",
+    send=[
+        _coded("of gzip", b"gzip;a=b, chunked", body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(zipped), zipped)),
+        _coded("of deflate", b"deflate;a=b, chunked"),
+        _coded("of compress", b"compress;a=b, chunked"),
+    ],
+    # 501 by whoever does not understand the coding at all (§6.1).
+    allow=[rejected(400, 501)],
+    bad=told(method="POST", body=zipped),
+)
+TRANSFER_ENCODING.case(
     "h1.te.ctl-obfuscation",
     "RFC 9112 §6.3 (4)",
     "RFC 9110 §5.5",
@@ -257,6 +272,7 @@ TRANSFER_ENCODING.case(
     "h1.te.name-underscore",
     "RFC 9112 §6.3 (7)",
     "RFC 9110 §5.1",
+    "RFC 9110 §17.10",
     level=Level.MUST,
     says="Transfer_Encoding is not Transfer-Encoding: a field that nobody knows, which frames nothing.",
     send=[

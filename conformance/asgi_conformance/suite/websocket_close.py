@@ -61,12 +61,13 @@ def _swallowed(frame: Frame) -> bytes:
     "ws.close.echo",
     "RFC 6455 §5.5.1",
     "RFC 6455 §7.1.1",
+    "RFC 6455 §7.1.2",
     level=Level.MUST,
     says="If an endpoint receives a Close frame and did not previously send a Close frame, the endpoint MUST send a Close frame in response. (When "
     "sending a Close frame in response, the endpoint typically echos the status code it received.) [...] The server MUST close the underlying TCP "
     "connection immediately; the client SHOULD wait for the server to close the connection but MAY close the connection at any time after sending "
     "and receiving a Close message, e.g., if it has not received a TCP Close from the server in a reasonable time period.",
-    expects="a Close frame back, with the same code, then the end of the TCP connection, and a disconnect for the application",
+    expects="a Close frame back, for choice with the same code, then the end of the TCP connection, and a disconnect for the application",
     needs=_NEEDS,
     bad=Distortion(to_client=altered(_swallowed)),
 )
@@ -82,7 +83,8 @@ def echo(stage: Stage) -> None:
         code = _closes(stage, what, close_payload(_NORMAL, reason))
         _check_answer(stage, what, code)
         if code != _NORMAL:
-            stage.warn(f"{what}: answered with {code}")
+            # It "typically echos the status code it received", and need not.
+            stage.tell(f"{what}: answered with {code}")
     frames = stage.websocket()
     frames.text("hello")
     stage.check(frames.read_text() == "hello", "no echo of a message before it")
@@ -119,6 +121,7 @@ def empty(stage: Stage) -> None:
 @CLOSING.scenario(
     "ws.close.one-byte",
     "RFC 6455 §5.5.1",
+    "RFC 6455 §7.1.7",
     level=Level.MUST,
     says="If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer (in network byte order) representing a status code "
     "with value /code/ defined in Section 7.4.",
@@ -173,8 +176,8 @@ def valid_codes(stage: Stage) -> None:
         stage.check(answer != _PROTOCOL_ERROR, f"{code}: refused with {answer}")
         others.setdefault(answer, []).append(code)
     for answer, codes in others.items():
-        # RFC 6455 §5.5.1: it "typically echos the status code it received".
-        stage.warn(f"answered with {answer}: {', '.join(map(str, codes))}")
+        # RFC 6455 §5.5.1: it "typically echos the status code it received", and need not.
+        stage.tell(f"answered with {answer}: {', '.join(map(str, codes))}")
     if refused:
         stage.warn(f"{', '.join(map(str, refused))}: refused, and registered with IANA since")
     for record, code in zip(stage.records(len(_VALID) + len(_REGISTERED)), (*_VALID, *_REGISTERED), strict=True):
@@ -187,6 +190,7 @@ def valid_codes(stage: Stage) -> None:
     "RFC 6455 §7.4.1",
     "RFC 6455 §7.4.2",
     "RFC 6455 §5.5.1",
+    "RFC 6455 §7.1.7",
     level=Level.MUST,
     says="1005 is a reserved value and MUST NOT be set as a status code in a Close control frame by an endpoint. [...] Status codes in the range "
     "0-999 are not used. [...] Status codes in the range 1000-2999 are reserved for definition by this protocol, its future revisions, and "
@@ -267,7 +271,7 @@ def data_after(stage: Stage) -> None:
     level=Level.MUST,
     says="If _The WebSocket Connection is Closed_ and no Close control frame was received by the endpoint (such as could occur if the underlying "
     "transport connection is lost), _The WebSocket Connection Close Code_ is considered to be 1006.",
-    expects="1006 for the application where the connection ends, or is reset, without a Close frame",
+    expects="1006 (or 1005) for the application where the connection ends, or is reset, without a Close frame",
     needs=_NEEDS,
     bad=Distortion(app=receiving(lambda event: {**event, "code": _NORMAL} if event["type"] == "websocket.disconnect" else event)),
 )
@@ -292,9 +296,15 @@ def tcp_drop(stage: Stage) -> None:
         end(frames.connection)
         if what.startswith("FIN"):
             read_end(stage, frames, what)
+    others: list[str] = []
     for record, what in zip(stage.records(len(ways)), ways, strict=True):
         told = disconnect_of(record)
-        stage.check(told is not None and told.get("code") == _ABNORMAL, f"{what}: the application was told {told!r}")
+        stage.check(told is not None and told.get("code") in (_ABNORMAL, _NO_STATUS), f"{what}: the application was told {told!r}")
+        if told is not None and told.get("code") == _NO_STATUS:
+            others.append(what)
+    if others:
+        # ASGI's "If no code was received in the frame from the client, the server should set this to 1005" is also read so that no frame is meant.
+        stage.warn(f"the application was told {_NO_STATUS}: {', '.join(others)}")
 
 
 # Time.

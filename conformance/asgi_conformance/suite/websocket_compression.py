@@ -147,6 +147,8 @@ class _Compressed:
     "ws.pmd.negotiate",
     "RFC 7692 §5.1",
     "RFC 7692 §7.1",
+    "RFC 6455 §9.1",
+    "RFC 6455 §11.3.2",
     level=Level.MAY,
     says="What a client offers of permessage-deflate a server accepts or declines; what it accepts, it says.",
     expects="permessage-deflate once in the 101, with parameters that are an answer to the offer, or no extension",
@@ -184,6 +186,10 @@ def _texts(size: int) -> bytes:
     "ws.pmd.echo",
     "RFC 7692 §6.2",
     "RFC 7692 §7.2",
+    "RFC 7692 §6.1",
+    "RFC 7692 §7.1.1.2",
+    "RFC 7692 §7.2.1",
+    "RFC 7692 §7.2.2",
     level=Level.MUST,
     says="A message that is compressed by the parameters agreed is inflated, and what the server compresses by them can be inflated.",
     expects="every message back as it was sent: of many sizes, text and binary, in one frame and in many, compressed or not",
@@ -270,6 +276,8 @@ def _obliging(data: bytes) -> bytes:
     "RFC 7692 §7",
     "RFC 7692 §7.1.1.1",
     "RFC 7692 §7.1.2.1",
+    "RFC 7692 §7.1.1.2",
+    "RFC 7692 §7.1.2.2",
     level=Level.MUST,
     says="A server MUST decline an extension negotiation offer for this extension if any of the following conditions are met.",
     expects="an offer with a parameter that is unknown, doubled or of an invalid value declined; a valid one declined, or accepted as it asks",
@@ -359,6 +367,7 @@ def _forgiving(data: bytes) -> bytes:
 @COMPRESSION.scenario(
     "ws.pmd.rsv1-control",
     "RFC 7692 §6.1",
+    "RFC 6455 §7.1.7",
     level=Level.MUST,
     says='An endpoint MUST NOT set the "Per-Message Compressed" bit of control frames and non-first fragments of a data message. An endpoint '
     "receiving such a frame MUST _Fail the WebSocket Connection_.",
@@ -404,6 +413,7 @@ def _guessing(app: Any, *, tells: Any) -> Any:
     "ws.pmd.bad-deflate",
     "RFC 6455 §10.7",
     "RFC 7692 §7.2.2",
+    "RFC 6455 §7.1.7",
     level=Level.MUST,
     says="Incoming data MUST always be validated by both clients and servers.",
     expects="the connection failed, for choice with 1002 or 1007, and nothing told to the application",
@@ -438,6 +448,7 @@ def _zeros(size: int) -> Iterable[bytes]:
 @COMPRESSION.scenario(
     "ws.pmd.bomb",
     "RFC 6455 §10.4",
+    "RFC 6455 §5.5.1",
     level=Level.HARD,
     says="Implementations that have implementation- and/or platform-specific limitations regarding the frame size or total message size after "
     "reassembly from multiple frames MUST protect themselves against exceeding those limits.",
@@ -473,6 +484,7 @@ def bomb(stage: Stage) -> None:
 @COMPRESSION.scenario(
     "ws.pmd.context-takeover",
     "RFC 7692 §7.1.1.1",
+    "RFC 7692 §7.2.1",
     level=Level.MUST,
     says="By including this extension parameter in an extension negotiation offer, a client prevents the peer server from using context takeover.",
     expects="the offer accepted with server_no_context_takeover, and each message of the server inflated without those before it",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_conformance.case import Distortion, Level, Topic
-from asgi_conformance.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
+from asgi_conformance.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_fragments, encode_frame
 from asgi_conformance.suite.dialogue import receiving
 from asgi_conformance.suite.websocket_dialogue import BEHIND, Many, altered, lenient, messages, read_close, tells
 from pytest_asgiserve.raw import Truncated
@@ -22,6 +22,7 @@ MESSAGES: Final = Topic("websocket/messages", "WebSocket: control frames and mes
 
 _NEEDS: Final = ("websocket",)
 _PROTOCOL_ERROR: Final = 1002
+_TOO_BIG: Final = 1009
 _RESERVED: Final = (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)
 _MOST_CONTROL: Final = 125
 
@@ -43,17 +44,6 @@ def _value(opcode: int, payload: bytes) -> str | bytes:
     return payload.decode() if opcode == TEXT else payload
 
 
-def _fragments(opcode: int, pieces: list[bytes], *, ping: bool = False) -> list[bytes]:
-    """The frames of a message in pieces, with a ping behind each fragment but the last."""
-    last = len(pieces) - 1
-    found = []
-    for index, piece in enumerate(pieces):
-        found.append(encode_frame(CONTINUATION if index else opcode, piece, fin=index == last))
-        if ping and index < last:
-            found.append(encode_frame(PING, b"%d" % index))
-    return found
-
-
 def _echoed(stage: Stage, frames: Any, opcode: int, payload: bytes, what: str) -> None:
     """The next message is this one."""
     try:
@@ -72,6 +62,8 @@ def _echoed(stage: Stage, frames: Any, opcode: int, payload: bytes, what: str) -
     "RFC 6455 §5.2",
     "RFC 6455 §5.6",
     "ASGI www, Send",
+    "RFC 6455 §6.1",
+    "RFC 6455 §6.2",
     level=Level.MUST,
     says='The length of the "Payload data", in bytes: if 0-125, that is the payload length. If 126, the following 2 bytes interpreted as a 16-bit '
     "unsigned integer are the payload length. If 127, the following 8 bytes interpreted as a 64-bit unsigned integer (the most significant bit MUST "
@@ -96,7 +88,7 @@ def text_sizes(stage: Stage) -> None:
             frames.connection.send(data[start : start + _CHOP])
         _echoed(stage, frames, opcode, payload, f"{len(payload)} bytes in writes of {_CHOP}")
     # Autobahn 6.1.2.
-    frames.connection.send(b"".join(_fragments(TEXT, [b"", b"", b""])))
+    frames.connection.send(encode_fragments(TEXT, [b"", b"", b""]))
     sent.append("")
     _echoed(stage, frames, TEXT, b"", "three empty fragments")
     frames.finish()
@@ -147,9 +139,10 @@ def length_minimal(stage: Stage) -> None:
     "ws.frame.length-msb",
     "RFC 6455 §5.2",
     "RFC 6455 §10.7",
+    "RFC 6455 §7.1.7",
     level=Level.MUST,
     says="If 127, the following 8 bytes interpreted as a 64-bit unsigned integer (the most significant bit MUST be 0) are the payload length.",
-    expects="the connection failed (1002)",
+    expects="the connection failed (1002 or 1009)",
     needs=_NEEDS,
     bad=Distortion(to_server=lambda data: encode_frame(TEXT, b"x") if data[1:3] == b"\xff\x80" else data),
 )
@@ -162,7 +155,8 @@ def length_msb(stage: Stage) -> None:
     ):
         frames = many.open(what)
         frames.connection.send(encode_frame(opcode, b"x" * 16, size=size))
-        many.failed(what, frames, _PROTOCOL_ERROR)
+        # It is too long as well (RFC 6455 §7.4.1).
+        many.failed(what, frames, _PROTOCOL_ERROR, _TOO_BIG)
     many.finish()
 
 
@@ -222,6 +216,7 @@ def server_unmasked(stage: Stage) -> None:
 @FRAMES.scenario(
     "ws.frame.rsv",
     "RFC 6455 §5.2",
+    "RFC 6455 §7.1.7",
     level=Level.MUST,
     says="MUST be 0 unless an extension is negotiated that defines meanings for non-zero values. If a nonzero value is received and none of the "
     "negotiated extensions defines the meaning of such a nonzero value, the receiving endpoint MUST _Fail the WebSocket Connection_.",
@@ -245,6 +240,7 @@ def rsv(stage: Stage) -> None:
 @FRAMES.scenario(
     "ws.frame.reserved-opcode",
     "RFC 6455 §5.2",
+    "RFC 6455 §7.1.7",
     level=Level.MUST,
     says="If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_.",
     expects="the connection failed (1002), and nothing for the application",
@@ -272,6 +268,7 @@ def _whole(frame: Frame) -> Frame | None:
     "ws.frame.control-fragmented",
     "RFC 6455 §5.4",
     "RFC 6455 §5.5",
+    "RFC 6455 §7.1.7",
     level=Level.MUST,
     says="All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented.",
     expects="the connection failed (1002), and no pong",
@@ -291,6 +288,7 @@ def control_fragmented(stage: Stage) -> None:
 @MESSAGES.scenario(
     "ws.frame.control-too-long",
     "RFC 6455 §5.5",
+    "RFC 6455 §7.1.7",
     level=Level.MUST,
     says="All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented.",
     expects="the connection failed (1002), and no pong",
@@ -442,6 +440,7 @@ def ping_not_to_app(stage: Stage) -> None:
 @MESSAGES.scenario(
     "ws.frame.fragments",
     "RFC 6455 §5.4",
+    "RFC 6455 §6.2",
     level=Level.MUST,
     says="Clients and servers MUST support receiving both fragmented and unfragmented messages. [...] An endpoint MUST be capable of handling "
     "control frames in the middle of a fragmented message.",
@@ -464,7 +463,7 @@ def fragments_(stage: Stage) -> None:
         (TEXT, 1000, True, None),
     ):
         pieces = [b"%d," % number if number % 10 else b"" for number in range(1, count + 1)]
-        data = b"".join(_fragments(opcode, pieces, ping=ping))
+        data = encode_fragments(opcode, pieces, ping=ping)
         for start in range(0, len(data), chop or len(data)):
             frames.connection.send(data[start : start + (chop or len(data))])
         whole = b"".join(pieces)
@@ -478,6 +477,7 @@ def fragments_(stage: Stage) -> None:
 @MESSAGES.scenario(
     "ws.frame.continuation-orphan",
     "RFC 6455 §5.4",
+    "RFC 6455 §7.1.7",
     level=Level.MUST,
     says="A fragmented message consists of a single frame with the FIN bit clear and an opcode other than 0, followed by zero or more frames with "
     "the FIN bit clear and the opcode set to 0, and terminated by a single frame with the FIN bit set and an opcode of 0.",
@@ -505,6 +505,7 @@ def continuation_orphan(stage: Stage) -> None:
 @MESSAGES.scenario(
     "ws.frame.data-inside-fragments",
     "RFC 6455 §5.4",
+    "RFC 6455 §7.1.7",
     level=Level.MUST,
     says="The fragments of one message MUST NOT be interleaved between the fragments of another message unless an extension has been negotiated "
     "that can interpret the interleaving.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from asgi_conformance.case import Distortion, Level, Topic
-from asgi_conformance.frames import BINARY, CLOSE, CONTINUATION, TEXT, encode_frame
+from asgi_conformance.frames import BINARY, CLOSE, CONTINUATION, TEXT, encode_fragments, encode_frame
 from asgi_conformance.suite.websocket_dialogue import altered, messages, read_close, tells, transport_ends
 from pytest_asgiserve.raw import Truncated
 
@@ -66,12 +66,6 @@ _LIMIT: Final = 65536
 """The largest message of a server that is told so."""
 
 
-def _fragments(pieces: list[bytes]) -> list[bytes]:
-    """The frames of a message in pieces."""
-    last = len(pieces) - 1
-    return [encode_frame(CONTINUATION if index else BINARY, piece, fin=index == last) for index, piece in enumerate(pieces)]
-
-
 @LIMITS.scenario(
     "ws.frame.too-big",
     "RFC 6455 §10.4",
@@ -89,8 +83,8 @@ def too_big(stage: Stage) -> None:
     large = _CONTENT * (2 * _LIMIT // len(_CONTENT))
     for what, data in (
         ("one frame", encode_frame(BINARY, large)),
-        ("fragments", b"".join(_fragments([large[:_LIMIT], large[_LIMIT:]]))),
-        ("many fragments", b"".join(_fragments([large[start : start + 1024] for start in range(0, len(large), 1024)]))),
+        ("fragments", encode_fragments(BINARY, [large[:_LIMIT], large[_LIMIT:]])),
+        ("many fragments", encode_fragments(BINARY, [large[start : start + 1024] for start in range(0, len(large), 1024)])),
     ):
         own.mark()
         frames = own.websocket()
