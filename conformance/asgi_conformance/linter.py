@@ -4,7 +4,8 @@
 
 Rules of the catalogue that are not here, as messages alone do not show them:
 
-- ``app.lint.field-syntax``: each field's own grammar is the work of a library (httplint), and nothing beside Python is needed here.
+- ``app.lint.field-syntax``: each field's own grammar is the work of a library (httplint), and nothing beside Python is needed here; the conformance
+  suite asks that library.
 - ``app.lint.no-task-leak``: a task does not say which call started it before Python 3.12; the pytest plugin's ``leaks`` finds them.
 - ``app.lint.no-unawaited``: Python's own warnings, which belong to the process and not to a call; ``-W error`` shows them.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ LIMITS = Limits(answer=1.0, leave=0.4, events=0.1, stall=0.2, hard=20.0)
 
 CASES = [case for topic in TOPICS for case in topic]
 EACH = [pytest.param(case, way, id=f"{case.id}-{way}") for case in CASES for way in case.ways]
-LINT_ONLY = {"app.lint.no-unawaited", "app.lint.no-task-leak"}
+LINT_ONLY = {"app.lint.no-unawaited", "app.lint.no-task-leak", "app.lint.field-syntax"}
 """Cases of lint that are no rules of the wrapper; they have their own tests below."""
 WITHOUT_STIMULUS = {"app.lint.ext-advertised"}
 """The good shop uses no extension."""
@@ -142,6 +143,29 @@ def test_what_is_left_behind_is_told(identifier: str, way: Way, app: type[Shop],
     judgement = judged(case, way, Bad(app, routes="/"))
     assert judgement.verdict is Verdict.WARN
     assert says in judgement.reason
+
+
+class WritesFieldsByHand(Shop):
+    async def page(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        fields = [(b"content-type", b"text/html"), (b"date", b"yesterday"), (b"etag", b"abc"), (b"cache-control", b"max-age=long")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b"done"})
+
+
+def test_a_value_that_breaks_the_grammar_of_its_field_is_told() -> None:
+    case = next(case for case in CASES if case.id == "app.lint.field-syntax")
+    judgement = judged(case, Way.IN_PROCESS, Bad(WritesFieldsByHand, routes="/"))
+    assert judgement.verdict is Verdict.WARN
+    for what in ("Date", "ETag", "max-age"):
+        assert what in judgement.reason
+
+
+def test_without_httplint_the_grammar_of_fields_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "httplint", None)
+    case = next(case for case in CASES if case.id == "app.lint.field-syntax")
+    judgement = judged(case, Way.IN_PROCESS, Bad(WritesFieldsByHand, routes="/"))
+    assert judgement.verdict is Verdict.UNSUPPORTED
+    assert "pip install httplint" in judgement.reason
 
 
 class LeavesItsPump(Shop):

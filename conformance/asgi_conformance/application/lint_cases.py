@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +42,10 @@ _EXTENSIONS: Final = ("http.response.push", "http.response.trailers", "http.resp
 _DENIAL: Final = "websocket.http.response"
 _OVERVIEW: Final = "ASGI, Overview"
 """Where it says that an application is an asyncio-compatible coroutine, and how long a call lasts: nearest to what no sentence asks."""
+
+
+_about_grammar: Final = re.compile(r"SYNTAX|BAD_(?:DATE|MAX_AGE|TARGET_URI|TYPE|URI|VALUE)|_INVALID|_MISSING_VALUE").search
+"""Of the notes that httplint makes: those on a value that is not well-formed, and not those on caching or on what is missing."""
 
 
 async def _survey(trial: Trial) -> None:
@@ -175,6 +180,36 @@ for _rule in RULES.values():
         says=f"{_rule.sentence[0].upper()}{_rule.sentence[1:]}.",
         takes=Takes.NOTHING,
     )(_case(_rule))
+
+
+@LINT.case(
+    "app.lint.field-syntax",
+    "RFC 9110 §2.2",
+    "RFC 9110 §5.5",
+    level=Level.SHOULD,
+    says="Each field's value keeps to the grammar that its own definition gives it.",
+    takes=Takes.NOTHING,
+)
+async def field_syntax(trial: Trial, _route: None) -> str:
+    """What httplint says of every response's fields, as far as it is about their grammar."""
+    try:
+        from httplint import HttpResponseLinter, levels  # noqa: PLC0415 - needed by nobody else, and not by who has it not
+    except ImportError:
+        trial.skip("httplint is not installed: pip install httplint")
+    await _survey(trial)
+    starts = [one for one in _starts([*trial.subject.seen, *trial.exchanges]) if isinstance(one.get("status"), int)]
+    if not any(one.get("headers") for one in starts):
+        trial.skip("the application never sent a response with headers")
+    told: dict[str, None] = {}
+    for start in starts:
+        linter = HttpResponseLinter()
+        linter.process_response_topline(b"HTTP/1.1", b"%d" % start["status"], b"")
+        linter.process_headers(pairs_of(start))
+        linter.finish_content(complete=True)
+        found = [note for note in linter.notes if note.level in {levels.BAD, levels.WARN} and _about_grammar(type(note).__name__)]
+        told |= dict.fromkeys(str(note.summary) for note in found)
+    trial.expect(not told, "; ".join(list(told)[:_MOST_TOLD]))
+    return "kept"
 
 
 @LINT.case(
