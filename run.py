@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+WORKERS = "3"
+"""One more than the cores of a small machine: tests of a server wait for it as often as they work."""
 SERVERS = ("--asgi-target", "asgiserve[httptools]", "--asgi-target", "asgiserve[h11]")
 EXAMPLE = ("--asgi-app", "examples.hello:app", "--asgi-app-paths", "/,/json,/stream,POST /upload,ws:/ws")
 COLOURS = {"ok": "32", "FAILED": "31", "skipped": "33", "heading": "1"}
@@ -64,12 +66,12 @@ def cores() -> int:
 
 def pytest_arguments(arguments: Sequence[str], *, parallel: bool, coverage: bool) -> list[str]:
     """The command line of pytest; what the user gives comes last and so wins."""
-    return ["-m", "pytest", *(["-n", "2"] if parallel else []), *(["--cov", "--cov-report=term"] if coverage else []), *arguments]
+    return ["-m", "pytest", *(["-n", WORKERS] if parallel else []), *(["--cov", "--cov-report=term"] if coverage else []), *arguments]
 
 
 def conformance_arguments(*about: str, parallel: bool) -> list[str]:
     """The command line of a conformance run, in which a SHOULD that is not met fails too."""
-    return ["-m", "pytest", "-q", *(["-n", "2"] if parallel else []), "--asgi-conformance", "--asgi-strict", *about]
+    return ["-m", "pytest", "-q", *(["-n", WORKERS] if parallel else []), "--asgi-conformance", "--asgi-strict", *about]
 
 
 def run_step(step: str, argv: Sequence[str | Path]) -> Result:

@@ -204,7 +204,7 @@ def test_the_arguments_of_pytest_end_with_those_of_the_user() -> None:
         "-m",
         "pytest",
         "-n",
-        "2",
+        "3",
         "--cov",
         "--cov-report=term",
         "-n0",
