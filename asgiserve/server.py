@@ -287,8 +287,8 @@ class Server:
     def stop(self, *, force: bool = False) -> None:
         """Ask the server to stop; returns at once, from any thread. `serve` returns when it has.
 
-        Running requests may go on for the graceful period (``timeout_graceful_shutdown``); ``force`` ends it now. Calling it on a server that is not
-        running does nothing.
+        Running requests may go on for the graceful period (``timeout_graceful_shutdown``); ``force`` ends it now, and a shutdown of the application
+        that goes on. Calling it on a server that is not running does nothing.
         """
         loop = self._serving_loop
         if loop is not None and not loop.is_closed():

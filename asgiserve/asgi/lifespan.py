@@ -127,7 +127,7 @@ class Lifespan:
             await self._abandon()
         answer = self._shutdown_answer
         if answer is None and self._hurried:
-            self._report("the application's shutdown was ended by a second signal")
+            self._report("the application's shutdown was cut short: the server was told a second time to stop")
         elif answer is not None and answer["type"] == "lifespan.shutdown.failed":
             self._report(f"the application's shutdown failed: {answer.get('message') or 'no reason given'}")
 

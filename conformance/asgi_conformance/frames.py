@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_asgiserve.raw import FramingError, Truncated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from pytest_asgiserve.raw import RawConnection, RawResponse
 
@@ -32,6 +32,7 @@ __all__ = [
     "Frames",
     "accept_value",
     "close_payload",
+    "decode_frame",
     "encode_fragments",
     "encode_frame",
     "handshake",
@@ -66,7 +67,7 @@ class Frame:
     """One frame. ``rsv`` are the three reserved bits, 4 is RSV1."""
 
     opcode: int
-    payload: bytes
+    payload: bytes = b""
     fin: bool = True
     rsv: int = 0
 
@@ -118,6 +119,37 @@ def encode_fragments(opcode: int, pieces: Sequence[bytes], *, ping: bool = False
     return b"".join(found)
 
 
+def decode_frame(read_exactly: Callable[[int], bytes]) -> Frame:
+    """A server's frame, held against RFC 6455 §5.1 to §5.5; ``read_exactly`` gives so many bytes.
+
+    Raises:
+        FramingError: no server may send such a frame.
+    """
+    first, second = read_exactly(2)
+    if second & 0x80:
+        # RFC 6455 §5.1: "A server MUST NOT mask any frames that it sends to the client."
+        raise FramingError("the server masked a frame")
+    size, least = second, 0
+    if size == _SHORT:
+        size, least = int.from_bytes(read_exactly(2), "big"), _SHORT
+    elif size == _MEDIUM:
+        size, least = int.from_bytes(read_exactly(8), "big"), 1 << 16
+    if not least <= size < 1 << 63:
+        raise FramingError(f"the length {size} is not the shortest, or none")
+    frame = Frame(first & 0x0F, read_exactly(size) if size else b"", bool(first & 0x80), first >> 4 & 7)
+    problem = ""
+    if frame.opcode not in {CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG}:
+        problem = "a reserved opcode"
+    elif frame.opcode >= CLOSE and (not frame.fin or size > _MOST_CONTROL):
+        problem = "a control frame that is fragmented or too long"
+    elif frame.rsv & 3 or (frame.rsv and frame.opcode not in {TEXT, BINARY}):
+        # RFC 7692 §6.1: RSV1 stands on the first frame of a message alone.
+        problem = "a reserved bit"
+    if problem:
+        raise FramingError(f"{problem}: {frame}"[:300])
+    return frame
+
+
 def _masked(payload: bytes, mask: bytes) -> bytes:
     """RFC 6455 §5.3."""
     size = len(payload)
@@ -145,7 +177,7 @@ class Frames:
 
     # The handshake.
 
-    def send_handshake(self, path: str = "/", *lines: str, drop: Sequence[str] = (), method: str = "GET", version: str = "1.1") -> None:
+    def send_handshake(self, path: str = "/", *lines: str, drop: Collection[str] = (), method: str = "GET", version: str = "1.1") -> None:
         """Send a handshake (RFC 6455 §4.1).
 
         Args:
@@ -163,7 +195,7 @@ class Frames:
         # A 101 is read as the head that it is.
         return self.response
 
-    def shake_hands(self, path: str = "/", *lines: str, drop: Sequence[str] = ()) -> RawResponse:
+    def shake_hands(self, path: str = "/", *lines: str, drop: Collection[str] = ()) -> RawResponse:
         """`send_handshake`, and the answer, which must be a 101.
 
         Raises:
@@ -195,44 +227,15 @@ class Frames:
         """The next frame.
 
         Raises:
-            FramingError: no server may send such a frame.
+            FramingError: no server may send such a frame, or not there.
             Truncated: the connection ended.
         """
-        first, second = self.connection.read_exactly(2)
-        if second & 0x80:
-            # RFC 6455 §5.1: "A server MUST NOT mask any frames that it sends to the client."
-            raise FramingError("the server masked a frame")
-        size = second & 0x7F
-        if size == _SHORT:
-            size = int.from_bytes(self.connection.read_exactly(2), "big")
-            minimal = size >= _SHORT
-        elif size == _MEDIUM:
-            size = int.from_bytes(self.connection.read_exactly(8), "big")
-            minimal = size >= 1 << 16
-        else:
-            minimal = True
-        frame = Frame(first & 0x0F, self.connection.read_exactly(size), bool(first & 0x80), first >> 4 & 7)
-        problem = self._problem(frame, minimal=minimal)
-        if problem:
-            raise FramingError(f"{problem}: {frame}"[:300])
+        frame = decode_frame(self.connection.read_exactly)
         if frame.opcode < CLOSE:
+            if (frame.opcode == CONTINUATION) != (self._inside is not None):
+                raise FramingError(f"a message that was not ended, or not begun: {frame}"[:300])
             self._inside = None if frame.fin else frame.opcode
         return frame
-
-    def _problem(self, frame: Frame, *, minimal: bool) -> str:
-        """What no frame may be (RFC 6455 §5.2 to §5.5)."""
-        if not minimal:
-            return "the length is not the shortest"
-        if frame.opcode not in {CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG}:
-            return "a reserved opcode"
-        if frame.opcode >= CLOSE and (not frame.fin or len(frame.payload) > _MOST_CONTROL):
-            return "a control frame that is fragmented or too long"
-        if frame.opcode < CLOSE and (frame.opcode == CONTINUATION) != (self._inside is not None):
-            return "a message that was not ended, or not begun"
-        # RFC 7692 §6.1: RSV1 stands on the first frame of a message alone.
-        if frame.rsv & 3 or (frame.rsv and (frame.opcode >= CLOSE or frame.opcode == CONTINUATION)):
-            return "a reserved bit"
-        return ""
 
     def read_message(self) -> Frame:
         """The next message, its fragments joined, pings and pongs between left out; or the close frame. ``rsv`` is that of its first frame."""
@@ -284,7 +287,7 @@ class Frames:
         return self.read_close()
 
 
-def handshake(host: str, path: str = "/", *lines: str, drop: Sequence[str] = (), method: str = "GET", version: str = "1.1") -> bytes:
+def handshake(host: str, path: str = "/", *lines: str, drop: Collection[str] = (), method: str = "GET", version: str = "1.1") -> bytes:
     """A handshake as bytes; arguments as of `Frames.send_handshake`."""
     own = {
         "host": f"Host: {host}",

@@ -13,6 +13,7 @@ import pytest
 from asgi_conformance.known import KnownFileError, read_known, update_known
 from asgi_conformance.report import Result, markdown, read_json, to_json
 from asgi_conformance.report_page import html_page
+from tests.conformance.lax_server import LAX
 from tests.support.browser import browser, needs_browser
 
 if TYPE_CHECKING:
@@ -122,42 +123,6 @@ def test_an_update_makes_the_file(tmp_path: Path) -> None:
 
 # As a user runs it.
 
-# Answers everything with the application's answer to GET /, and never closes.
-LAX = """
-import asyncio, json, os, socket, sys
-sys.path.insert(0, sys.argv[2])
-from reference import app
-
-async def serve(reader, writer):
-    try:
-        while True:
-            head = await reader.readuntil(b"\\r\\n\\r\\n")
-            method, target = head.split(b" ")[:2]
-            path, _, query = target.decode("latin-1").partition("?")
-            scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method.decode(), "path": path,
-                     "raw_path": path.encode(), "query_string": query.encode(), "scheme": "http", "root_path": "", "headers": [], "client": None,
-                     "server": None}
-            sent = []
-            async def receive():
-                return {"type": "http.request", "body": b"", "more_body": False}
-            async def send(message):
-                sent.append(message)
-            await app(scope, receive, send)
-            body = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
-            fields = b"".join(b"%s: %s\\r\\n" % (name, value) for name, value in sent[0]["headers"])
-            writer.write(b"HTTP/1.1 200 OK\\r\\n" + fields + b"\\r\\n" + body)
-            await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
-    finally:
-        writer.close()
-
-async def main():
-    server = await asyncio.start_server(serve, sock=socket.socket(fileno=int(sys.argv[1])))
-    await server.serve_forever()
-
-asyncio.run(main())
-"""
 SELECT = "--asgi-conformance-select=h1.host.[mt][iw]*"
 
 

@@ -148,7 +148,7 @@ HANDSHAKES = [
     pytest.param(handshake("Sec-WebSocket-Extensions: x-unknown; a=1"), 101, id="unknown-extension"),
     pytest.param(handshake(without={"sec-websocket-key"}), 400, id="ws.hs.no-key"),
     pytest.param(handshake("Sec-WebSocket-Key: c2hvcnQ=", without={"sec-websocket-key"}), 400, id="ws.hs.bad-key"),
-    pytest.param(handshake(f"Sec-WebSocket-Key: {KEY}"), 400, id="ws.hs.bad-key-two"),
+    pytest.param(handshake(*[f"Sec-WebSocket-Key: {KEY}"] * 2), 400, id="ws.hs.bad-key-two"),
     pytest.param(handshake(without={"sec-websocket-version"}), 400, id="ws.hs.version-missing"),
     *(
         pytest.param(
