@@ -47,11 +47,14 @@ class ChunkedReader:
         max_extension_bytes: of all extensions of the body.
         max_trailer_bytes: of the trailer section.
         max_trailer_count: of the trailers.
+        max_content_bytes: of all chunks together.
     """
 
     __slots__ = (
         "_block",
+        "_content_bytes",
         "_extension_bytes",
+        "_max_content_bytes",
         "_max_extension_bytes",
         "_max_line_bytes",
         "_max_trailer_bytes",
@@ -63,16 +66,20 @@ class ChunkedReader:
         "trailers",
     )
 
-    def __init__(self, *, max_line_bytes: int, max_extension_bytes: int, max_trailer_bytes: int, max_trailer_count: int) -> None:
+    def __init__(
+        self, *, max_line_bytes: int, max_extension_bytes: int, max_trailer_bytes: int, max_trailer_count: int, max_content_bytes: int | None = None
+    ) -> None:
         self._max_line_bytes = max_line_bytes
         self._max_extension_bytes = max_extension_bytes
         self._max_trailer_bytes = max_trailer_bytes
         self._max_trailer_count = max_trailer_count
+        self._max_content_bytes = max_content_bytes
         self._state = _SIZE
         self._need = 0
         self._partial = b""
         self._block = bytearray()
         self._extension_bytes = 0
+        self._content_bytes = 0
         self.trailers: list[Field] = []
         self.rest = b""
 
@@ -126,14 +133,17 @@ class ChunkedReader:
         limit = self._max_line_bytes
         line_end = data.find(b"\r\n", position, position + limit + 2)
         if line_end < 0:
+            if lone_line_break(data, position, position + limit + 2):
+                raise RemoteProtocolError("a chunk-size line has a bare CR or LF", clause="RFC 9112 §7.1")
             if len(data) - position > limit + 1:
                 raise RemoteProtocolError(f"a chunk-size line is longer than {limit} bytes", clause="RFC 9112 §7.1.1")
-            if lone_line_break(data[position:]):
-                raise RemoteProtocolError("a chunk-size line has a bare CR or LF", clause="RFC 9112 §7.1")
             self._partial = data[position:]
             return len(data)
         match = _chunk_line(data, position)
         if match is None or match.end() != line_end + 2:
+            if lone_line_break(data, position, line_end + 2):
+                # In the words that it gets where the line comes in pieces.
+                raise RemoteProtocolError("a chunk-size line has a bare CR or LF", clause="RFC 9112 §7.1")
             raise RemoteProtocolError("a chunk-size line is malformed", clause="RFC 9112 §7.1")
         self._extension_bytes += match.end(2) - match.start(2)
         if self._extension_bytes > self._max_extension_bytes:
@@ -142,6 +152,10 @@ class ChunkedReader:
         self._need = int(match[1], 16)
         if self._need > MAX_LENGTH:
             raise RemoteProtocolError("a chunk is larger than 2**53", status=413, clause="RFC 9112 §7.1")
+        self._content_bytes += self._need
+        if self._max_content_bytes is not None and self._content_bytes > self._max_content_bytes:
+            # Where it is announced, not where it comes: a fault behind it may be in the same read, or in the next one.
+            raise RemoteProtocolError(f"the request body is larger than {self._max_content_bytes} bytes", status=413, clause="RFC 9110 §15.5.14")
         self._state = _DATA if self._need else _TRAILERS
         return match.end()
 
@@ -156,12 +170,13 @@ class ChunkedReader:
         else:
             found = block.find(b"\r\n\r\n", searched)
             fields_end, end = found + 2, found + 4
+            # First, and in what may be there at most: so it makes no difference how the trailers were cut.
+            if lone_line_break(block, checked, self._max_trailer_bytes + 2 if found < 0 else min(end, self._max_trailer_bytes + 2)):
+                raise RemoteProtocolError("a trailer has a bare CR or LF", clause="RFC 9112 §7.1.2")
             if found < 0:
                 # Behind the last byte that is allowed there may be the CR of the empty line.
                 if len(block) > self._max_trailer_bytes + 1:
                     raise RemoteProtocolError(f"trailers of more than {self._max_trailer_bytes} bytes", status=431, clause="RFC 9110 §5.4")
-                if lone_line_break(block, checked):
-                    raise RemoteProtocolError("a trailer has a bare CR or LF", clause="RFC 9112 §7.1.2")
                 return
         if fields_end > self._max_trailer_bytes:
             raise RemoteProtocolError(f"trailers of more than {self._max_trailer_bytes} bytes", status=431, clause="RFC 9110 §5.4")

@@ -78,6 +78,14 @@ def _check_unframed(fields: Iterable[Iterable[bytes]]) -> list[Field]:
     return checked
 
 
+def _final_status(status: object) -> int:
+    """A status that is a whole number by another name, as `http.HTTPStatus` is; frameworks hand on what their user gave them."""
+    # RFC 9110 §15: 1xx is no final response; `inform` sends those. bool is an int in Python and no status.
+    if isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= _MAX_STATUS:  # noqa: PLR2004 - the status codes' own bounds
+        return int(status)
+    raise LocalProtocolError(f"status must be a whole number from 200 to 599, not {status!r} (RFC 9110 §15)")
+
+
 class RequestHead:
     """A request head that passed every check of ``http/``."""
 
@@ -339,9 +347,8 @@ class Exchange:
         """
         if self.response_state is not WAITING:
             self._step("respond")
-        # RFC 9110 §15: 1xx is no final response; `inform` sends those. bool is an int in Python and no status.
         if type(status) is not int or not 200 <= status <= _MAX_STATUS:  # noqa: PLR2004 - the status codes' own bounds
-            raise LocalProtocolError(f"status must be a whole number from 200 to 599, not {status!r} (RFC 9110 §15)")
+            status = _final_status(status)
         checked = check_response_fields(fields)
         names = {name for name, _ in checked}
         if names.isdisjoint(_OWN_FIELDS):
@@ -365,7 +372,8 @@ class Exchange:
             options = [option for name, value in fields if name == b"connection" for option in list_elements(value)]
             # RFC 9112 §9.6: the application may ask for the connection to be closed; keep-alive is the connection's own decision.
             self.closing = b"close" in options
-            self.connection_options = [option for option in options if option not in (b"close", b"keep-alive", b"transfer-encoding")]
+            # An option that names the framing would have a proxy take that out (RFC 9110 §7.6.1).
+            self.connection_options = [option for option in options if option != b"close" and option not in FRAMING_FIELDS]
         # RFC 9110 §8.6: no Content-Length with 204. RFC 9110 §15.3.6: 205 has none but a zero.
         if status == _NO_CONTENT:
             length = None

@@ -294,6 +294,12 @@ class Http1Connection(ResponseWriter):
                     self._deadlines.clear(due.KEEP_ALIVE)
                     if not self._deadlines.is_set(due.HEAD):
                         self._deadlines.set(due.HEAD, self._timeouts.timeout_request_head)
+                elif self._head_began and not buffer.data:
+                    # It was an empty line that came in two pieces: nothing has begun.
+                    self._head_began = False
+                    if self.request_count:
+                        self._deadlines.clear(due.HEAD)
+                        self._wait_idle()
                 return False
             self._receive_head(head)
             return True
@@ -308,7 +314,12 @@ class Http1Connection(ResponseWriter):
     def _receive_head(self, head: bytes) -> None:
         """A complete head: check it, and begin its exchange."""
         limits = self._limits
-        request = self._heads.read(head)
+        try:
+            request = self._heads.read(head)
+        except RemoteProtocolError as error:
+            # What is refused stands in the buffer, as where it is refused before it is complete.
+            self._buffer.data[:0] = head
+            raise self._heads.explain(head, error) from None
         self._close_after = not request.keep_alive or (
             limits.max_keep_alive_count is not None and self.request_count + 1 >= limits.max_keep_alive_count
         )
@@ -529,7 +540,9 @@ class Http1Connection(ResponseWriter):
             return
         else:
             self._owner.refused(str(error), error.status)
-        self._transport.write(encode_refusal(error, self._owner))
+        # RFC 9110 §9.3.2: HEAD is never answered with content, whatever is wrong with the rest of the request.
+        to_head = self._buffer.data.startswith(b"HEAD ") if exchange is None else exchange.head.method == b"HEAD"
+        self._transport.write(encode_refusal(error, self._owner, content=not to_head))
         self._linger()
 
     def _head_overdue(self) -> None:

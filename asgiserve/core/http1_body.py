@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asgiserve.core.chunked import ChunkedReader
-from asgiserve.errors import RemoteProtocolError
 from asgiserve.http.framing import CHUNKED
 
 if TYPE_CHECKING:
@@ -28,11 +27,10 @@ class BodyReader:
         now: when the body may begin.
     """
 
-    __slots__ = ("_began", "_chunks", "_max_bytes", "_need", "_paused_at", "done", "rest", "size", "trailers")
+    __slots__ = ("_began", "_chunks", "_need", "_paused_at", "done", "rest", "size", "trailers")
 
     def __init__(self, length: int, limits: Limits, now: float) -> None:
         self._need = length
-        self._max_bytes = limits.max_body_bytes
         self._chunks: ChunkedReader | None = None
         if length == CHUNKED:
             self._chunks = ChunkedReader(
@@ -40,6 +38,7 @@ class BodyReader:
                 max_extension_bytes=limits.max_chunk_extension_bytes,
                 max_trailer_bytes=limits.max_head_bytes,
                 max_trailer_count=limits.max_field_count,
+                max_content_bytes=limits.max_body_bytes,
             )
         self._began = now
         self._paused_at = now
@@ -73,8 +72,6 @@ class BodyReader:
                 self.trailers = chunks.trailers
                 self.done = True
         self.size += len(data)
-        if self._max_bytes is not None and self.size > self._max_bytes:
-            raise RemoteProtocolError(f"the request body is larger than {self._max_bytes} bytes", status=413, clause="RFC 9110 §15.5.14")
         return data
 
     def due_at(self, now: float, timeouts: Timeouts) -> float | None:

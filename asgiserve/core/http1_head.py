@@ -11,16 +11,17 @@ import functools
 from typing import TYPE_CHECKING, Final
 
 from asgiserve.core.exchange import RequestHead
+from asgiserve.core.parsers import ParserFactory
 from asgiserve.core.websocket import check_handshake
 from asgiserve.errors import RemoteProtocolError
-from asgiserve.http.fields import list_elements
+from asgiserve.http.fields import list_elements, parse_field_lines
 from asgiserve.http.framing import request_body_length
 from asgiserve.http.lines import lone_line_break, strip_line_whitespace
 from asgiserve.http.target import begins_request_line, parse_request_line, parse_target, valid_host
 
 if TYPE_CHECKING:
     from asgiserve.config import Limits
-    from asgiserve.core.parsers import HeadParser, ParserFactory
+    from asgiserve.core.parsers import HeadCallbacks, HeadParser
     from asgiserve.http.fields import Field
 
 __all__ = ["HeadBuffer", "HeadReader"]
@@ -99,7 +100,7 @@ class HeadBuffer:
             return b""
         end = data.find(b"\r\n\r\n", max(self._searched - 3, 0))
         if end < 0:
-            self._check_partial()
+            self.check_partial()
             self._searched = len(data)
             return b""
         head = bytes(data[: end + 4])
@@ -108,7 +109,8 @@ class HeadBuffer:
         self.empty_lines = 0
         return head
 
-    def _check_partial(self) -> None:
+    def check_partial(self) -> None:
+        """Refuse what cannot become a head any more."""
         data = self.data
         limits = self._limits
         line_end = data.find(b"\r\n", 0, limits.max_request_line_bytes + 2)
@@ -117,10 +119,28 @@ class HeadBuffer:
         # While the line grows, and once when it is complete.
         if (line_end < 0 or line_end >= self._searched - 1) and begins_request_line(data if line_end < 0 else data[: line_end + 1]) is None:
             raise RemoteProtocolError("the request line is malformed", clause="RFC 9112 §3")
-        if lone_line_break(data, self._searched):
+        # What stands behind the limit changes nothing: had it come later, it would not have been looked at.
+        if lone_line_break(data, self._searched, limits.max_head_bytes + 1):
             raise RemoteProtocolError("the request head has a bare CR or LF", clause="RFC 9112 §2.2")
         if len(data) > limits.max_head_bytes:
             raise _head_too_large(limits)
+
+
+class _FieldLines:
+    """Our own grammar as a parser of heads: too slow for each request, and the one to ask why a request is refused."""
+
+    __slots__ = ("_callbacks",)
+
+    def __init__(self, callbacks: HeadCallbacks) -> None:
+        self._callbacks = callbacks
+
+    def feed_data(self, data: bytes, /) -> None:
+        for name, value in parse_field_lines(data[data.index(b"\r\n") + 2 : -2]):
+            self._callbacks.on_header(name, value)
+        self._callbacks.on_headers_complete()
+
+
+_FIELD_LINES: Final = ParserFactory("field lines", _FieldLines, None)
 
 
 class HeadReader:
@@ -203,6 +223,21 @@ class HeadReader:
             # Only a message without a body leaves httptools ready for the next head.
             self._parser = None
         return request
+
+    def explain(self, head: bytes, error: RemoteProtocolError) -> RemoteProtocolError:
+        """Why ``head`` is refused, of which `read` raised ``error``: the same for each parser, and however the head was cut.
+
+        A parser has an order of its own in which it looks at things, and words of its own. In pieces, a head is refused as soon as it can be.
+        """
+        limits = self._limits
+        partial = HeadBuffer(limits)
+        partial.append(head[: min(len(head) - 1, limits.max_head_bytes + 1)])
+        try:
+            partial.check_partial()
+            HeadReader(limits, _FIELD_LINES, websocket=self._websocket).read(head)
+        except RemoteProtocolError as first:
+            return first
+        return error
 
     def _parse_fields(self, head: bytes, method: bytes, minor_version: int, line_end: int) -> list[Field]:
         """The head's fields by way of the parser."""

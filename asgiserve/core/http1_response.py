@@ -140,8 +140,8 @@ def encode_switch(exchange: Exchange, fields: list[Field], owner: Owner) -> byte
     return b"".join(parts)
 
 
-def encode_refusal(error: RemoteProtocolError, owner: Owner) -> bytes:
-    """The answer to a request that is refused at the door; the connection is closed after it."""
+def encode_refusal(error: RemoteProtocolError, owner: Owner, *, content: bool = True) -> bytes:
+    """The answer to a request that is refused at the door, without its content for HEAD; the connection is closed after it."""
     text = f"{error.status} {reason_phrase(error.status)}: {error}\n".encode()
     fields = b"".join(name + b": " + value + b"\r\n" for name, value in error.fields)
     options = [b"upgrade"] if any(name == b"upgrade" for name, _ in error.fields) else []
@@ -151,7 +151,7 @@ def encode_refusal(error: RemoteProtocolError, owner: Owner) -> bytes:
         fields,
         owner.default_fields(),
         _connection_field(options, closing=True),
-        text,
+        text if content else b"",
     )
 
 

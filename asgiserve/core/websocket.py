@@ -129,9 +129,13 @@ def _offered_extensions(fields: Sequence[Field]) -> list[tuple[str, list[tuple[s
 
 
 class _LimitedDeflate(PerMessageDeflate):
-    """permessage-deflate that gives up on a message that inflates out of all proportion (RFC 7692 says nothing of it; RFC 6455 §10.4 does)."""
+    """permessage-deflate that gives up on a message that inflates out of all proportion (RFC 7692 says nothing of it; RFC 6455 §10.4 does).
 
-    def __init__(self, agreed: PerMessageDeflate, max_ratio: int) -> None:
+    It also holds the library to the size: zlib keeps what is beyond the limit for the next call, so that a short frame which inflates to a little
+    more was cut off there, its rest came with the next message, and behind just as much an empty frame had no limit at all.
+    """
+
+    def __init__(self, agreed: PerMessageDeflate, max_ratio: int | None) -> None:
         super().__init__(
             agreed.remote_no_context_takeover,
             agreed.local_no_context_takeover,
@@ -144,11 +148,19 @@ class _LimitedDeflate(PerMessageDeflate):
         self._inflated = 0
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """As the base; raises PayloadTooBig, which closes with 1009, where the ratio of the message so far is too high."""
-        decoded = super().decode(frame, max_size=max_size)
+        """As the base; raises PayloadTooBig, which closes with 1009, also where the ratio of the message so far is too high."""
+        try:
+            # One more than is allowed: where zlib does not fill that, it keeps nothing.
+            decoded = super().decode(frame, max_size=None if max_size is None else max_size + 1)
+        except PayloadTooBig:
+            raise PayloadTooBig(None, max_size) from None
         if decoded is frame:
             # A control frame, or one that is not compressed.
             return frame
+        if max_size is not None and len(decoded.data) > max_size:
+            raise PayloadTooBig(len(decoded.data), max_size)
+        if self._max_ratio is None:
+            return decoded
         if frame.opcode is not Opcode.CONT:
             self._packed = self._inflated = 0
         self._packed += len(frame.data)
@@ -175,9 +187,7 @@ def negotiate_extensions(fields: Sequence[Field], *, deflate: bool, max_ratio: i
             agreed, extension = factory.process_request_params(parameters, [])
         except NegotiationError:
             continue
-        if max_ratio is not None:
-            extension = _LimitedDeflate(extension, max_ratio)
-        return build_extension([(factory.name, agreed)]).encode("ascii"), [extension]
+        return build_extension([(factory.name, agreed)]).encode("ascii"), [_LimitedDeflate(extension, max_ratio)]
     return b"", []
 
 
@@ -290,10 +300,11 @@ class WebSocketStream:
         if self._deadlines is not None and self._deadlines.is_set(due.PONG):
             # The pong may have come long ago.
             self._deadlines.set(due.PONG, self._config.ws_ping_timeout)
+        # Before what is left is read: that may pause again, or end the connection.
+        if self._transport is not None:
+            self._transport.resume_reading()
         unread, self._unread = self._unread, b""
         self.receive(unread)
-        if not self._paused and self._transport is not None:
-            self._transport.resume_reading()
 
     def receive_eof(self) -> None:
         """The peer sends no more. Without a closing handshake the connection is lost (RFC 6455 §7.1.5)."""
@@ -333,7 +344,7 @@ class WebSocketStream:
         elif name is due.WS_CLOSE:
             # RFC 6455 §7.1.1: the peer does not finish the handshake.
             self._end(ABNORMAL, "")
-            self._exchange.tunnel_closed()
+            self._close_tunnel()
 
     def close_for_shutdown(self) -> None:
         """The server stops: 1012 to the peer, and to the application at once so that it can end."""
@@ -419,7 +430,7 @@ class WebSocketStream:
             self._end(sent.code if sent is not None else ABNORMAL, sent.reason if sent is not None else "")
         finished = self._flush()
         if finished:
-            self._exchange.tunnel_closed()
+            self._close_tunnel()
 
     def _flush(self) -> bool:
         """Write; True where the protocol wants the connection closed."""
@@ -438,7 +449,16 @@ class WebSocketStream:
         self._protocol.fail(code, reason)
         self._end(code if told is None else told, reason)
         if self._flush():
-            self._exchange.tunnel_closed()
+            self._close_tunnel()
+
+    def _close_tunnel(self) -> None:
+        """The tunnel is over. What is read from here on, if anything, is the connection's affair: it may linger, or be closed."""
+        self._unread = b""
+        if self._paused:
+            self._paused = False
+            if self._transport is not None:
+                self._transport.resume_reading()
+        self._exchange.tunnel_closed()
 
     def _end(self, code: int, reason: str) -> None:
         if self.disconnect is None:

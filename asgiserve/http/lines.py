@@ -7,6 +7,7 @@ different messages, so both are refused (RFC 9112 §2.2 and its erratum 7633).
 from __future__ import annotations
 
 import re
+import sys
 
 __all__ = ["lone_line_break", "strip_line_whitespace"]
 
@@ -15,9 +16,9 @@ _lone_line_break = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
 _line_whitespace = re.compile(rb"(?<=[^\r\n \t])[ \t]+\r\n")
 
 
-def lone_line_break(data: bytes | bytearray, start: int = 0) -> bool:
-    """Whether ``data`` from ``start`` on has an LF without CR, or a CR that is followed by anything but LF or the end."""
-    return _lone_line_break(data, max(start - 1, 0)) is not None
+def lone_line_break(data: bytes | bytearray, start: int = 0, end: int = sys.maxsize) -> bool:
+    """Whether ``data`` from ``start`` to ``end`` has an LF without CR, or a CR that is followed by anything but LF or the end."""
+    return _lone_line_break(data, max(start - 1, 0), end) is not None
 
 
 def strip_line_whitespace(head: bytes) -> bytes:

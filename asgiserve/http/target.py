@@ -46,7 +46,7 @@ _absolute_form = re.compile(rb"(?i:https?)://([^/?#]*)([/?][^#]*)?").fullmatch
 #   port       = *DIGIT
 # A comma is refused although sub-delims has it: it is how two Host lines look after they were joined (nginx refuses it as well).
 _authority = re.compile(
-    rb"(?:\[([0-9A-Fa-f:.]+)\]|\[v[0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]*))?"
+    rb"(?:\[([0-9A-Fa-f:.]+)\]|\[v[0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+;=:]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]*))?"
 ).fullmatch
 _MAX_PORT = 65535
 

@@ -322,6 +322,7 @@ def work(data: bytes, size: int) -> int:
     return Counted.work + received
 
 
+@pytest.mark.no_cover  # the same lines a hundred thousand times; the tests above reach them, and being traced is slow
 @pytest.mark.parametrize("size", [64 * 1024, 1000, 7], ids="blocks of {}".format)
 def test_the_work_for_one_byte_chunks_is_linear(size: int) -> None:
     # aiohttp's CVE-2025-69229: quadratic in the number of chunks.
@@ -331,6 +332,7 @@ def test_the_work_for_one_byte_chunks_is_linear(size: int) -> None:
         assert number < work(data, size) <= 3 * len(data)
 
 
+@pytest.mark.no_cover  # as above
 def test_1_mb_of_one_byte_chunks_is_read_in_blocks() -> None:
     # h1.chunk.one-byte-chunks
     number = 1_000_000

@@ -342,13 +342,17 @@ def ignore(call: Call) -> Steps:
         yield "event"
 
 
-def read_responses(data: bytes, methods: Iterable[bytes] = ()) -> list[RawResponse]:
-    """Every response in ``data``, to requests with these methods (GET where they run out). Strict: see `pytest_asgiserve.raw`."""
+def read_responses(data: bytes, methods: Iterable[bytes] | None = None) -> list[RawResponse]:
+    """Every response in ``data``, to requests with these methods. Strict: see `pytest_asgiserve.raw`.
+
+    Where the methods run out there is a refusal, which has content unless it answers HEAD; without ``methods`` all are GET.
+    """
     client = _Written(data)
-    remaining = iter(methods)
+    refused = b"GET" if methods is None or not data.endswith(b"\r\n\r\n") else b"HEAD"
+    remaining = iter(methods or ())
     responses = []
     while not client.done:
-        response = client.read_response(next(remaining, b"GET").decode())
+        response = client.read_response(next(remaining, refused).decode())
         responses.append(response)
         if response.informational and response.informational[-1].status == 101:
             break
