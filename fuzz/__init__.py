@@ -1,0 +1,1 @@
+"""Inputs that nobody wrote down: `python fuzz/run.py`. Nothing of it is installed."""

@@ -1,0 +1,1 @@
+"""The tests of `fuzz`, and its bounded run."""
