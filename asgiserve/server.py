@@ -12,7 +12,7 @@ import contextvars
 import functools
 import logging
 import random
-import time
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from asgiserve.asgi.context import Context, log_failure
@@ -24,8 +24,9 @@ from asgiserve.config import build_config
 from asgiserve.core.parsers import choose_parser
 from asgiserve.errors import ConfigError, StartupError
 from asgiserve.importer import as_asgi3, load_application
-from asgiserve.logs import AccessRecord, RateLimiter, log_access
+from asgiserve.logs import RateLimiter
 from asgiserve.runtime.accept import Listener
+from asgiserve.runtime.calls import AccessLog, StartCall, call_starter
 from asgiserve.runtime.connection import AsyncioConnection
 from asgiserve.runtime.default_fields import DefaultFields
 from asgiserve.runtime.instrument import describe_connection
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from asgiserve.asgi.context import AsgiApplication
-    from asgiserve.config import Config
+    from asgiserve.config import Config, Limits
     from asgiserve.core.exchange import Exchange
     from asgiserve.runtime.instrument import Instrument, OpenConnection
     from asgiserve.runtime.sockets import Address
@@ -122,6 +123,7 @@ class Server:
         self.default_fields_without = self._fields.without
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by start; nothing that reads it runs before
         self._serving_loop: asyncio.AbstractEventLoop | None = None
+        self._start_call: StartCall = None  # type: ignore[assignment]  # as the loop
         self._context: Context = None  # type: ignore[assignment]  # as the loop
         self._lifespan: Lifespan | None = None
         self._variables = contextvars.Context()
@@ -142,14 +144,13 @@ class Server:
         self._held = False
         self._paused = False
         self._served = 0
-        self._access_log = self.config.log.access_log
-        self._access_log_failed = False
+        self._write_access = AccessLog().write if self.config.log.access_log else None
         self._held_limiter = RateLimiter(1, _HELD_INTERVAL)
         self._refusal_limiter = RateLimiter(_REFUSAL_LINES, _REFUSAL_INTERVAL)
+        self._max_calls = sys.maxsize if self.limits.limit_concurrency is None else self.limits.limit_concurrency
         self._max_connections = self.limits.limit_connections or _descriptor_ceiling()
-        self._max_requests = self.limits.limit_max_requests
-        if self._max_requests is not None and self.limits.limit_max_requests_jitter:
-            self._max_requests += random.randint(0, self.limits.limit_max_requests_jitter)  # noqa: S311 - spreads restarts, protects nothing
+        self._max_requests = _with_jitter(self.limits)
+        self.notes_exchanges = instrument is not None or self._max_requests is not None or self._write_access is not None
 
     # For everybody.
 
@@ -195,6 +196,7 @@ class Server:
         if self._started or self._stopped:
             raise StartupError("a server can be started once; make a new one")
         self.loop = self._serving_loop = asyncio.get_running_loop()
+        self._start_call = call_starter(self.loop)
         self._quiet = asyncio.Event()
         self._stop_asked = self._stop_asked or asyncio.Event()
         self._forced = asyncio.Event()
@@ -495,17 +497,16 @@ class Server:
 
     def exchange_began(self, connection: AsyncioConnection, exchange: Exchange) -> None:
         """A request is there: run the application, if there is room."""
-        limit = self.limits.limit_concurrency
-        if limit is not None and len(self._calls) >= limit:
+        if len(self._calls) >= self._max_calls:
             exchange.client = connection.client
             exchange.fail(503)
             return
-        call = WebSocketCall(self._context, exchange, connection) if exchange.head.upgrade else HttpCall(self._context, exchange, connection)
+        call = WebSocketCall(self._context, exchange, connection) if exchange.head.framing.upgrade else HttpCall(self._context, exchange, connection)
         self._calls.add(call)
         variables = self._variables.copy()
         if self.instrument is not None:
             variables.run(self.instrument.exchange_began, connection, exchange)
-        call.task = self.loop.create_task(call.run(), context=variables)
+        self._start_call(call, connection.peer_name, variables, not connection.protocol.pipelined)
 
     def _call_finished(self, call: HttpCall | WebSocketCall) -> None:
         call.task = None
@@ -528,28 +529,8 @@ class Server:
         if self._max_requests is not None and self._served >= self._max_requests and self._stop_asked is not None and not self._stop_asked.is_set():
             _logger.info("%d requests were served, the most that are allowed (--limit-max-requests); stopping", self._served)
             self._stop_asked.set()
-        if self._access_log:
-            head = exchange.head
-            target = head.target
-            client = exchange.client
-            record = AccessRecord(
-                connection.peer_name if client is None or client is connection.client else _peer_name(client),
-                head.method.decode("latin-1"),
-                (target.raw_path + b"?" + target.query if target.query else target.raw_path).decode("latin-1"),
-                "1.1" if head.minor_version else "1.0",
-                exchange.status,
-                exchange.sent_bytes,
-                time.monotonic() - exchange.started_at,
-                exchange.outcome,
-                exchange.close_code,
-            )
-            try:
-                log_access(record)
-            except Exception:
-                # Somebody's filter or handler. It must not cost a response.
-                if not self._access_log_failed:
-                    self._access_log_failed = True
-                    _logger.exception("the access log raised; this is said once")
+        if self._write_access is not None:
+            self._write_access(connection, exchange)
 
     def request_refused(self, connection: AsyncioConnection, detail: str, status: int) -> None:
         """A request broke a rule: one line, and not too many of them."""
@@ -584,9 +565,10 @@ def _server_name(address: Address) -> tuple[str, int | None]:
     return (address.path, None) if address.path is not None else (address.host or "", address.port)
 
 
-def _peer_name(client: tuple[str, int]) -> str:
-    host, port = client
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _with_jitter(limits: Limits) -> int | None:
+    """How many requests are served: a random number more than what is asked for, so that servers do not restart all at once."""
+    most, jitter = limits.limit_max_requests, limits.limit_max_requests_jitter
+    return most + random.randint(0, jitter) if most is not None and jitter else most  # noqa: S311 - it protects nothing
 
 
 def _descriptor_ceiling() -> int:

@@ -23,8 +23,8 @@ from tests.support.websocket import split_frames
 if TYPE_CHECKING:
     import random
 
-    from asgiserve.core.exchange import RequestHead
     from asgiserve.core.parsers import ParserFactory
+    from asgiserve.core.request import RequestHead
     from pytest_asgiserve.raw import RawResponse
 
 __all__ = ["HTTP1", "check_end", "scenario"]
@@ -186,8 +186,8 @@ def check_end(wire: Wire, data: bytes) -> None:
 
 def _facts(head: RequestHead) -> tuple[object, ...]:
     target = head.target
-    options = (head.keep_alive, head.trailers_wanted, head.upgrade, head.forwarded)
-    return (head.method, target.raw_path, target.path, target.query, head.minor_version, head.fields, head.body_length, *options)
+    options = (head.framing.keep_alive, head.framing.trailers_wanted, head.framing.upgrade, head.framing.forwarded)
+    return (head.method, target.raw_path, target.path, target.query, head.minor_version, head.fields, head.framing.body_length, *options)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from asgiserve.asgi.context import is_disconnect
 from asgiserve.asgi.files import send_file, send_path
 from asgiserve.asgi.messages import HTTP_SEND, HTTP_TYPES, as_bytes, message_type, refuse_order
 from asgiserve.asgi.scope import http_scope
-from asgiserve.core.exchange import ABORTED, DONE
+from asgiserve.core.exchange import ABORTED, BODY, DONE, HELD, WAITING
 from asgiserve.errors import ClientDisconnected, LocalProtocolError
 
 if TYPE_CHECKING:
@@ -116,43 +116,41 @@ class HttpCall:
             ClientDisconnected: the client is gone.
         """
         exchange = self.exchange
+        state = exchange.response_state
         try:
             kind = message["type"]
-            allowed = kind in HTTP_SEND[exchange.response_state]
         except (KeyError, TypeError):
             kind = message_type(message, HTTP_TYPES)
-            allowed = False
-        if not allowed:
-            message_type(message, HTTP_TYPES)
-            raise refuse_order(kind, exchange.response_state, HTTP_SEND)
-        if kind == "http.response.body":
+        # What nearly every message is; `HTTP_SEND` says the same and is asked for the others.
+        if kind == "http.response.body" and (state is HELD or state is BODY):
             body = message.get("body", b"")
-            if type(body) is not bytes:
-                body = as_bytes(body, "the body of http.response.body")
-            exchange.body(body, more=bool(message.get("more_body", False)))
-        elif kind == "http.response.start":
-            if exchange.response_state is DONE:
-                return
+            exchange.body(body if type(body) is bytes else as_bytes(body, "the body of http.response.body"), more=message.get("more_body", False))
+        elif kind == "http.response.start" and state is WAITING:
             if "status" not in message:
                 raise LocalProtocolError("http.response.start has no status")
-            exchange.respond(message["status"], message.get("headers", ()), trailers=bool(message.get("trailers", False)))
+            exchange.respond(message["status"], message.get("headers", ()), trailers=message.get("trailers", False))
             return
         else:
-            await self._send_extension(kind, message)
-        if exchange.response_state is not DONE:
-            if exchange.sink.write_gate.shut:
-                await self.wait_writable()
-            elif self.peer.gone:
-                # A write failed, and the loop has had no turn to say so. asyncio and uvloop would swallow a stream without end.
-                exchange.cut("aborted")
-                raise ClientDisconnected("the client is gone")
+            await self._send_other(kind, message)
+        if exchange.response_state is DONE:
+            return
+        if exchange.sink.write_gate.shut:
+            await self.wait_writable()
+        elif self.peer.gone:
+            # A write failed, and the loop has had no turn to say so. asyncio and uvloop would swallow a stream without end.
+            exchange.cut("aborted")
+            raise ClientDisconnected("the client is gone")
 
     async def wait_writable(self) -> None:
         """Wait until the client keeps up. The only place where a response waits for its reader."""
         await wait_writable(self.context, self.exchange)
 
-    async def _send_extension(self, kind: str, message: dict[str, Any]) -> None:
+    async def _send_other(self, kind: str, message: dict[str, Any]) -> None:
+        """A message of an extension, or one that is not allowed or not heard any more."""
         exchange = self.exchange
+        message_type(message, HTTP_TYPES)
+        if kind not in HTTP_SEND[exchange.response_state]:
+            raise refuse_order(kind, exchange.response_state, HTTP_SEND)
         if exchange.response_state is DONE:
             return
         if exchange.response_state is ABORTED:

@@ -5,10 +5,11 @@ The law of this module: every value is made anew for each call, so that nothing 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from asgiserve.core.websocket import offered_subprotocols
+from asgiserve.http.target import METHODS
 
 if TYPE_CHECKING:
     from asgiserve.asgi.context import Context, Peer
@@ -16,40 +17,37 @@ if TYPE_CHECKING:
 
 __all__ = ["http_scope", "websocket_scope"]
 
-_HTTP_VERSIONS = ("1.0", "1.1")
-
-
-def _http_version(minor_version: int) -> str:
-    # RFC 9110 §6.2: a higher minor version is processed as the highest that is known.
-    return _HTTP_VERSIONS[min(minor_version, 1)]
+_METHODS: Final = {method: method.decode("ascii") for method in METHODS}
 
 
 def http_scope(context: Context, exchange: Exchange, peer: Peer) -> dict[str, Any]:
     """The scope of an HTTP request. Sets the exchange's ``client`` for the access log."""
     head = exchange.head
-    target = head.target
+    method = head.method
+    raw_path, path, query, _ = head.target
     client = peer.client
     scheme = peer.scheme
-    if head.forwarded and peer.trusted and context.proxies is not None:
+    if head.framing.forwarded and peer.trusted and context.proxies is not None:
         client, scheme = context.proxies.resolve(head.fields, client, scheme)
     exchange.client = client
-    path = target.path
-    raw_path = target.raw_path
-    if context.root_path:
+    root_path = context.root_path
+    if root_path:
         path, raw_path = _mount(context, path, raw_path)
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": context.asgi_version, "spec_version": "2.5"},
-        "http_version": _http_version(head.minor_version),
+        # RFC 9110 §6.2: a higher minor version is processed as the highest that is known.
+        "http_version": "1.1" if head.minor_version else "1.0",
         "server": peer.server,
         "client": client,
         "scheme": scheme,
-        "method": head.method.decode("ascii"),
-        "root_path": context.root_path,
+        "method": _METHODS[method] if method in _METHODS else method.decode("ascii"),
+        "root_path": root_path,
         "path": path,
         "raw_path": raw_path,
-        "query_string": target.query,
-        "headers": head.fields,
+        "query_string": query,
+        # The application may change its list; the head may be the next request's as well.
+        "headers": head.fields.copy(),
         "extensions": {
             "http.response.early_hint": {},
             "http.response.pathsend": {},

@@ -7,24 +7,24 @@ statuses have no content, what HEAD gets) stand here; how it looks on the wire i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from asgiserve.core.flow import ReadGate
 from asgiserve.errors import ClientDisconnected, LocalProtocolError
-from asgiserve.http.fields import FRAMING_FIELDS, check_response_fields, list_elements
+from asgiserve.http.fields import FRAMING_FIELDS, REPEATED_FIELDS, check_response_field, check_response_fields, list_elements, not_pairs
 from asgiserve.http.framing import response_content_length
 from asgiserve.http.status import forbids_content, reason_phrase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
     from asgiserve.core.flow import WriteGate
+    from asgiserve.core.request import RequestHead
     from asgiserve.core.websocket import WebSocketStream
     from asgiserve.http.fields import Field
-    from asgiserve.http.target import Target
 
-__all__ = ["REQUEST_TABLE", "RESPONSE_TABLE", "Exchange", "ExchangeSink", "RequestHead"]
+__all__ = ["REQUEST_TABLE", "RESPONSE_TABLE", "Exchange", "ExchangeSink"]
 
 # The request side.
 OPEN: Final = "OPEN"
@@ -58,7 +58,10 @@ RESPONSE_TABLE: Final[dict[str, dict[str, str]]] = {
 
 # Of the application's fields, those that are read here or are the connection's own.
 _OWN_FIELDS = FRAMING_FIELDS | {b"date", b"server"}
-_NONE: Final[frozenset[bytes]] = frozenset()
+NO_NAMES: Final[frozenset[bytes]] = frozenset()
+_repeated_field = REPEATED_FIELDS.get
+# 0.05 us beside 0.3 to check and convert one.
+_small_length = {b"%d" % length: length for length in range(1024)}.get
 # What no trailer and no informational response may say (RFC 9110 §6.5.1, §8.6; RFC 9112 §6.1): where a message ends, and where it goes.
 _HEAD_ONLY = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade", b"te", b"trailer", b"host"})
 _INFORMATIONAL = frozenset({100, 102, 103})
@@ -66,6 +69,8 @@ _RESET_CONTENT: Final = 205
 _NO_CONTENT: Final = 204
 _NO_CONTENT_STATUSES: Final = frozenset({204, 205, 304})
 _MAX_STATUS: Final = 599
+# Those of 2**63.
+_MAX_LENGTH_DIGITS: Final = 19
 _UNAVAILABLE: Final = 503
 
 
@@ -84,35 +89,6 @@ def _final_status(status: object) -> int:
     if isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= _MAX_STATUS:  # noqa: PLR2004 - the status codes' own bounds
         return int(status)
     raise LocalProtocolError(f"status must be a whole number from 200 to 599, not {status!r} (RFC 9110 §15)")
-
-
-class RequestHead:
-    """A request head that passed every check of ``http/``."""
-
-    __slots__ = (
-        "body_length",
-        "expects_continue",
-        "fields",
-        "forwarded",
-        "keep_alive",
-        "method",
-        "minor_version",
-        "target",
-        "trailers_wanted",
-        "upgrade",
-    )
-
-    def __init__(self, method: bytes, target: Target, minor_version: int, fields: list[Field]) -> None:
-        self.method = method
-        self.target = target
-        self.minor_version = minor_version
-        self.fields = fields
-        self.body_length = 0
-        self.keep_alive = True
-        self.expects_continue = False
-        self.trailers_wanted = False
-        self.upgrade = b""
-        self.forwarded = False
 
 
 class ExchangeSink(Protocol):
@@ -204,19 +180,20 @@ class Exchange:
         self._high_mark = high_mark
         self.started_at = started_at
         self.request_state = OPEN
-        self.request_trailers: list[Field] = []
-        self._chunks: list[bytes] = []
+        self.request_trailers: Sequence[Field] = ()
+        # Most requests have no body; the list is made with its first bytes, as the gate is.
+        self._chunks: list[bytes] | None = None
         self.on_event: Callable[[], None] | None = None
         self.response_state = WAITING
-        self.response_fields: list[Field] = []
-        self.response_trailers: list[Field] = []
-        self.sent_fields: AbstractSet[bytes] = _NONE
+        self.response_fields: Sequence[Field] = ()
+        self.response_trailers: Sequence[Field] = ()
+        self.sent_fields: AbstractSet[bytes] = NO_NAMES
         self.status = 0
         self.content_length: int | None = None
         self.remaining: int | None = None
         self.expect_trailers = False
         self.closing = False
-        self.connection_options: list[bytes] = []
+        self.connection_options: Sequence[bytes] = ()
         self.sent_bytes = 0
         self.aborted = False
         self.outcome = ""
@@ -244,6 +221,8 @@ class Exchange:
         gate = self.gate
         if gate is None:
             gate = self.gate = ReadGate(self._high_mark)
+        if self._chunks is None:
+            self._chunks = []
         self._chunks.append(data)
         shut = gate.put(len(data))
         self.notify()
@@ -259,7 +238,7 @@ class Exchange:
     def abort(self, outcome: str = "aborted") -> None:
         """The peer is gone, or is not worth talking to any more. Idempotent; a complete response stays complete."""
         if self.aborted or self.response_state is DONE:
-            self._chunks.clear()
+            self._chunks = None
             self.request_state = ABORTED
             self.notify()
             return
@@ -267,7 +246,7 @@ class Exchange:
         self.outcome = outcome
         self.request_state = REQUEST_TABLE[self.request_state]["abort"]
         self.response_state = RESPONSE_TABLE[self.response_state]["abort"]
-        self._chunks.clear()
+        self._chunks = None
         self.notify()
 
     def end_soon(self) -> None:
@@ -301,8 +280,8 @@ class Exchange:
 
     def want_body(self) -> None:
         """The application waits for the body. Sends 100 (Continue) where the client waits for that, the first time (RFC 9110 §10.1.1)."""
-        if self.head.expects_continue:
-            self.head.expects_continue = False
+        if self.head.framing.expects_continue:
+            self.head.framing = self.head.framing.without_expectation()
             self.sink.body_wanted(self)
 
     def take_body(self) -> bytes:
@@ -318,7 +297,7 @@ class Exchange:
 
     def drop_body(self) -> None:
         """Nobody will take the rest of the body."""
-        self._chunks.clear()
+        self._chunks = None
         if self.gate is not None and self.gate.take():
             self.sink.body_taken(self)
 
@@ -349,26 +328,50 @@ class Exchange:
             self._step("respond")
         if type(status) is not int or not 200 <= status <= _MAX_STATUS:  # noqa: PLR2004 - the status codes' own bounds
             status = _final_status(status)
-        checked = check_response_fields(fields)
-        names = {name for name, _ in checked}
-        if names.isdisjoint(_OWN_FIELDS):
-            self.content_length = self.remaining = 0 if status == _RESET_CONTENT else None
-        else:
-            checked = self._take_own_fields(status, checked, names)
+        checked: list[Field] = []
+        length: int | None = None
+        own = False
+        try:
+            for field in fields:
+                try:
+                    known = _repeated_field(field)
+                except TypeError:
+                    # A list cannot be looked up.
+                    known = None
+                if known is None:
+                    name, value = field
+                    if name == b"content-length" and length is None and type(value) is bytes:
+                        length = _small_length(value)
+                        if length is None and value.isdigit() and len(value) <= _MAX_LENGTH_DIGITS:
+                            length = int(value)
+                        if length is not None:
+                            continue
+                    known = check_response_field((name, value))
+                    if known[0] in _OWN_FIELDS:
+                        own = True
+                checked.append(known)
+        except (TypeError, ValueError) as error:
+            raise not_pairs(error) from None
+        if own or status in _NO_CONTENT_STATUSES:
+            checked, length = self._take_own_fields(status, checked, length)
+        self.content_length = self.remaining = length
         self.response_fields = checked
         self.status = status
         # HEAD (RFC 9110 §9.3.2), 1xx, 204, 304 (RFC 9112 §6.3 (1)) and 205 never have content.
-        self.bodiless = self.head.method == b"HEAD" or status in _NO_CONTENT_STATUSES
-        self.expect_trailers = trailers
+        self.bodiless = status in _NO_CONTENT_STATUSES or self.head.method == b"HEAD"
+        self.expect_trailers = bool(trailers)
         self.response_state = HELD
         self.sink.hold(self)
 
-    def _take_own_fields(self, status: int, fields: list[Field], special: AbstractSet[bytes]) -> list[Field]:
-        """Take out what is the connection's to say, and read Content-Length and Connection."""
-        length: int | None = None
-        if b"content-length" in special:
-            length = response_content_length([value for name, value in fields if name == b"content-length"])
-        if b"connection" in special:
+    def _take_own_fields(self, status: int, fields: list[Field], length: int | None) -> tuple[list[Field], int | None]:
+        """Take out what is the connection's to say, and read Connection. ``length`` is that of a Content-Length that was taken out already."""
+        own = {name for name, _ in fields if name in _OWN_FIELDS}
+        if b"content-length" in own:
+            # A second one, or one that is no number, or its name is not in lower case.
+            length = response_content_length(
+                [*([] if length is None else [b"%d" % length]), *(value for name, value in fields if name == b"content-length")]
+            )
+        if b"connection" in own:
             options = [option for name, value in fields if name == b"connection" for option in list_elements(value)]
             # RFC 9112 §9.6: the application may ask for the connection to be closed; keep-alive is the connection's own decision.
             self.closing = b"close" in options
@@ -379,11 +382,11 @@ class Exchange:
             length = None
         elif status == _RESET_CONTENT:
             length = 0
-        self.content_length = length
-        self.remaining = length
-        self.sent_fields = special
-        # ASGI, Response Start: "any transfer-encoding header ... will be ignored": the framing is ours.
-        return [field for field in fields if field[0] not in FRAMING_FIELDS]
+        if own:
+            self.sent_fields = own
+            # ASGI, Response Start: "any transfer-encoding header ... will be ignored": the framing is ours.
+            fields = [field for field in fields if field[0] not in FRAMING_FIELDS]
+        return fields, length
 
     def flush(self) -> None:
         """Write a held head now: the application waits, and the peer should know what is known."""
@@ -413,31 +416,41 @@ class Exchange:
                 self.content_length = len(data)
             data = b""
         elif self.content_length is not None:
-            data, fault = self._count(data, more=more)
-            if self.overrun:
-                more = False
+            if len(data) == self.remaining and not more:
+                self.remaining = 0
+            else:
+                data, fault = self._count(data, more=more)
+                if self.overrun:
+                    more = False
+        # "body", "body before trailers" and "last body" of the table, which both states have.
         if more:
-            self._step("body")
+            self.response_state = BODY
         elif self.expect_trailers and not fault:
-            self._step("body before trailers")
+            self.response_state = TRAILERS
         else:
-            self._step("last body")
+            self.response_state = DONE
         self.sent_bytes += len(data)
         if state is HELD:
             self.sink.write_head(self, data, last=not more)
         else:
             self.sink.write_body(self, data, last=not more)
         if fault:
-            if self.overrun:
-                self._ended()
-            else:
-                self.response_state = ABORTED
-                self.aborted = True
-                self.outcome = "short"
-                self.sink.cut(self)
-            raise LocalProtocolError(fault)
+            self._miscounted(fault)
         if self.response_state is DONE:
+            self.sink.response_ended(self)
+            if self.on_event is not None:
+                self.notify()
+
+    def _miscounted(self, fault: str) -> NoReturn:
+        """The content is not as long as was said; what may be sent of it was sent."""
+        if self.overrun:
             self._ended()
+        else:
+            self.response_state = ABORTED
+            self.aborted = True
+            self.outcome = "short"
+            self.sink.cut(self)
+        raise LocalProtocolError(fault)
 
     def _count(self, data: bytes, *, more: bool) -> tuple[bytes, str]:
         """Hold ``data`` against Content-Length: what may be sent of it, and what is wrong."""
@@ -495,8 +508,8 @@ class Exchange:
         self.closing = True
         # Nothing of a head that was held: its Date and Connection are not this one's.
         self.content_length = None
-        self.sent_fields = frozenset()
-        self.connection_options = []
+        self.sent_fields = NO_NAMES
+        self.connection_options = ()
         self.expect_trailers = False
         self.outcome = "error"
         text = f"{reason_phrase(status)}\n".encode("ascii")
@@ -528,7 +541,7 @@ class Exchange:
             return
         checked = _check_unframed(fields)
         self._step("trailers" if more else "last trailers")
-        self.response_trailers += checked
+        self.response_trailers = [*self.response_trailers, *checked]
         if not more:
             self.sink.write_trailers(self, self.response_trailers)
             self._ended()

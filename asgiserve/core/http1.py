@@ -10,15 +10,16 @@ that a transport can call them directly) and `on_timer`. Nothing that a peer sen
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 from asgiserve.core import deadlines as due
-from asgiserve.core.deadlines import Deadlines
 from asgiserve.core.exchange import BODY as RESPONSE_BODY
 from asgiserve.core.exchange import DONE, ENDED, HELD, TUNNEL, Exchange
 from asgiserve.core.http1_body import BodyReader
-from asgiserve.core.http1_head import HeadBuffer, HeadReader
-from asgiserve.core.http1_response import CONTINUE, ResponseWriter, encode_refusal, encode_switch
+from asgiserve.core.http1_ending import BODY, CLOSED, HEAD, LINGERING, TUNNELLED, EndingConnection
+from asgiserve.core.http1_head import HeadReader
+from asgiserve.core.http1_response import CONTINUE, encode_switch
 from asgiserve.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -30,17 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Http1Connection"]
 
-# What the next byte belongs to.
-_HEAD: Final = "head"
-_BODY: Final = "body"
-_TUNNEL: Final = "tunnel"
-_LINGER: Final = "linger"
-_CLOSED: Final = "closed"
-
 _CR: Final = 0x0D
+_NOT_FOUND: Final = 3
+_NEVER: Final = float("inf")
 
 
-class Http1Connection(ResponseWriter):
+class Http1Connection(EndingConnection):
     """The connection: it owns one exchange at a time and the bytes that wait for the next one.
 
     Args:
@@ -53,51 +49,38 @@ class Http1Connection(ResponseWriter):
 
     __slots__ = (
         "_advancing",
-        "_body",
-        "_buffer",
-        "_close_after",
-        "_deadlines",
-        "_discarding",
+        "_beginning",
         "_drain_idle",
-        "_draining",
         "_flush_scheduled",
-        "_head_began",
+        "_head_due",
         "_heads",
-        "_limits",
-        "_owner",
-        "_reading_paused",
-        "_state",
-        "_timeouts",
-        "_write_size",
-        "exchange",
-        "half_closed",
+        "_keep_alive",
+        "_max_body_buffer_bytes",
+        "_max_request_count",
+        "_reuse_until",
         "made_at",
+        "pipelined",
         "request_count",
     )
 
     def __init__(self, owner: Owner, limits: Limits, timeouts: Timeouts, parser: ParserFactory, *, websocket: bool = True) -> None:
-        super().__init__()
-        self._owner = owner
-        self._limits = limits
-        self._timeouts = timeouts
+        super().__init__(owner, limits, timeouts)
         self._heads = HeadReader(limits, parser, websocket=websocket)
-        self._deadlines = Deadlines(owner.clock, owner.arm)
-        self._state = _HEAD
-        self._buffer = HeadBuffer(limits)
-        self._head_began = False
-        self._body: BodyReader | None = None
-        self._reading_paused = False
-        self._discarding = -1
-        self.half_closed = False
-        self._close_after = False
-        self._draining = False
+        # Whether the deadline of a head is set.
+        self._head_due = True
         self._drain_idle = 0.0
         self._advancing = False
+        self._beginning = False
         self._flush_scheduled = False
-        self._write_size = 0
-        self.exchange: Exchange | None = None
+        # What each request asks of the options, in the form in which it is asked.
+        self._keep_alive = timeouts.timeout_keep_alive
+        self._reuse_until = 0.0
+        self._max_request_count = sys.maxsize if limits.max_keep_alive_count is None else limits.max_keep_alive_count
+        self._max_body_buffer_bytes = limits.max_body_buffer_bytes
         self.request_count = 0
         self.made_at = 0.0
+        # Whether more stood behind the last head in the same read.
+        self.pipelined = False
 
     # What the transport calls.
 
@@ -106,45 +89,50 @@ class Http1Connection(ResponseWriter):
         self._transport = transport
         self._owner.connected(transport)
         self.made_at = self._owner.clock()
+        total = self._timeouts.timeout_keep_alive_total
+        self._reuse_until = _NEVER if total is None else self.made_at + total
+        if not self._keep_alive:
+            self._reuse_until = -_NEVER
         self._deadlines.set(due.HEAD, self._timeouts.timeout_request_head)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         state = self._state
-        if state is _HEAD:
-            if (
-                self.exchange is None
-                and not self._buffer.data
-                and data.endswith(b"\r\n\r\n")
-                and data.find(b"\r\n\r\n") == len(data) - 4
-                and data[0] != _CR
-                and not self.write_gate.shut
-            ):
-                # One read, one head without an empty line before it: most requests. Nothing is copied.
+        if state is HEAD:
+            # A head at the beginning of a read, without an empty line before it: most requests. Nothing is copied twice.
+            end = data.find(b"\r\n\r\n") + 4
+            if end > _NOT_FOUND and self.exchange is None and not self._buffer.data and data[0] != _CR and not self.write_gate.shut:
                 self._buffer.empty_lines = 0
                 try:
-                    self._receive_head(data)
+                    if end == len(data):
+                        self.pipelined = False
+                        self._receive_head(data)
+                        return
+                    self.pipelined = True
+                    self._receive_head(data[:end], data[end:])
                 except RemoteProtocolError as error:
                     self._refuse(error)
+                if self._buffer.data:
+                    self._advance()
                 return
             self._buffer.append(data)
             self._advance()
-        elif state is _BODY and not self._buffer.data:
+        elif state is BODY and not self._buffer.data:
             try:
                 self._receive_body(data)
             except RemoteProtocolError as error:
                 self._refuse(error)
             if self._buffer.data:
                 self._advance()
-        elif state is _TUNNEL:
+        elif state is TUNNELLED:
             if self.exchange is not None and self.exchange.stream is not None:
                 self.exchange.stream.receive(data)
-        elif state is _LINGER:
+        elif state is LINGERING:
             self._discarding -= len(data)
             if self._discarding < 0:
                 # Closing now would reset the connection under the answer; unread, the peer stops sending and gets to see it.
                 self._pause_reading()
-        elif state is not _CLOSED:
+        elif state is not CLOSED:
             self._buffer.append(data)
             self._advance()
 
@@ -152,14 +140,14 @@ class Http1Connection(ResponseWriter):
         """The peer will send no more. True keeps the other direction open: a half-closed client is served to its end."""
         state = self._state
         exchange = self.exchange
-        if state is _TUNNEL:
+        if state is TUNNELLED:
             if exchange is not None and exchange.stream is not None:
                 exchange.stream.receive_eof()
             self._finish()
             return False
-        if state is _HEAD and self._transport.can_write_eof():
+        if state is HEAD and self._transport.can_write_eof():
             # What is complete is answered, unless it is a handshake: half closed, the peer cannot close a WebSocket in order (RFC 6455 §7.1.2).
-            running = exchange is not None and exchange.response_state is not DONE and not exchange.head.upgrade
+            running = exchange is not None and exchange.response_state is not DONE and not exchange.head.framing.upgrade
             if running or (exchange is None and self.write_gate.shut and self._buffer.data):
                 self.half_closed = True
                 return True
@@ -168,7 +156,7 @@ class Http1Connection(ResponseWriter):
             self.half_closed = True
             answered = exchange.head_sent
             # RFC 9112 §8: where the body is incomplete, so is the request.
-            exchange.abort("incomplete request" if state is _BODY else "aborted")
+            exchange.abort("incomplete request" if state is BODY else "aborted")
             self._owner.ended(exchange)
             if answered:
                 self._break_off(exchange)
@@ -183,16 +171,16 @@ class Http1Connection(ResponseWriter):
     def resume_writing(self) -> None:
         """The transport's buffer is under its low-water mark."""
         self._deadlines.clear(due.WRITE)
-        if self._state in (_LINGER, _CLOSED):
+        if self._state in (LINGERING, CLOSED):
             # Nothing is written any more, so that nothing would shut the gate again: what is left must be taken as well.
             self._watch_writing()
         self.write_gate.open()
-        if self.exchange is None and self._state is _HEAD and (self._buffer.data or self.half_closed):
+        if self.exchange is None and self._state is HEAD and (self._buffer.data or self.half_closed):
             self._next()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature; what the error was changes nothing
         """The connection is gone, whoever closed it."""
-        self._state = _CLOSED
+        self._state = CLOSED
         self._deadlines.clear_all()
         self._buffer.clear()
         self._heads.close()
@@ -210,8 +198,11 @@ class Http1Connection(ResponseWriter):
 
     def on_timer(self) -> None:
         """The time came that `Owner.arm` was asked for."""
+        if self.exchange is None:
+            # A connection that waits holds nothing of its last request.
+            self._heads.forget()
         for name in self._deadlines.expired():
-            if self._state is _CLOSED and name is not due.WRITE:
+            if self._state is CLOSED and name is not due.WRITE:
                 continue
             if name is due.HEAD:
                 self._head_overdue()
@@ -239,7 +230,7 @@ class Http1Connection(ResponseWriter):
         self._drain_idle = idle_seconds
         exchange = self.exchange
         if exchange is None:
-            if self._state is _HEAD and not self._buffer.data:
+            if self._state is HEAD and not self._buffer.data:
                 self._deadlines.clear(due.HEAD)
                 self._wait_idle()
         elif exchange.stream is not None:
@@ -254,7 +245,7 @@ class Http1Connection(ResponseWriter):
     @property
     def phase(self) -> str:
         """What the connection does, for a person: ``idle``, ``head``, ``body``, ``response``, ``tunnel``, ``linger`` or ``closed``."""
-        if self._state is not _HEAD:
+        if self._state is not HEAD:
             return self._state
         return "response" if self.exchange is not None else "head" if self._buffer.data else "idle"
 
@@ -278,7 +269,7 @@ class Http1Connection(ResponseWriter):
     def _advance_once(self) -> bool:
         state = self._state
         buffer = self._buffer
-        if state is _HEAD:
+        if state is HEAD:
             if self.exchange is not None or self.write_gate.shut:
                 # Pipelined requests wait in the buffer, unparsed, for the answer before them and for the peer to take it; past the mark the peer
                 # waits as well.
@@ -286,11 +277,12 @@ class Http1Connection(ResponseWriter):
                     self._pause_reading()
                 return False
             head = buffer.take() if buffer.data else b""
+            self.pipelined = bool(buffer.data)
             if not head:
                 if self.half_closed:
                     self._finish()
                 elif buffer.data and not self._head_began:
-                    self._head_began = True
+                    self._head_began = self._head_due = True
                     self._deadlines.clear(due.KEEP_ALIVE)
                     if not self._deadlines.is_set(due.HEAD):
                         self._deadlines.set(due.HEAD, self._timeouts.timeout_request_head)
@@ -305,46 +297,48 @@ class Http1Connection(ResponseWriter):
             return True
         if not buffer.data:
             return False
-        if state is _BODY:
+        if state is BODY:
             self._receive_body(buffer.take_all())
             return True
         buffer.clear()
         return False
 
-    def _receive_head(self, head: bytes) -> None:
-        """A complete head: check it, and begin its exchange."""
-        limits = self._limits
+    def _receive_head(self, head: bytes, behind: bytes = b"") -> None:
+        """A complete head: check it, and begin its exchange. ``behind`` came with it."""
         try:
             request = self._heads.read(head)
         except RemoteProtocolError as error:
             # What is refused stands in the buffer, as where it is refused before it is complete.
             self._buffer.data[:0] = head
             raise self._heads.explain(head, error) from None
-        self._close_after = not request.keep_alive or (
-            limits.max_keep_alive_count is not None and self.request_count + 1 >= limits.max_keep_alive_count
-        )
         now = self._owner.clock()
-        self.exchange = exchange = Exchange(self, request, limits.max_body_buffer_bytes, now)
         self.request_count += 1
+        framing = request.framing
+        self._close_after = not framing.keep_alive or now > self._reuse_until or self.request_count >= self._max_request_count
+        self.exchange = exchange = Exchange(self, request, self._max_body_buffer_bytes, now)
         # The keep-alive deadline stays: it is looked at when it is due, and set anew after this exchange.
-        if self._head_began or self.request_count == 1:
-            self._head_began = False
+        if self._head_due:
+            self._head_due = self._head_began = False
             self._deadlines.clear(due.HEAD)
-        if not request.body_length:
+        if not framing.body_length:
             exchange.request_state = ENDED
+            if behind:
+                self._buffer.append(behind)
         else:
-            self._state = _BODY
-            self._body = BodyReader(request.body_length, limits, now)
-            if not request.expects_continue:
+            self._state = BODY
+            self._body = BodyReader(framing.body_length, self._limits, now)
+            if not framing.expects_continue:
                 self._watch_body(self._body, now)
+        self._beginning = True
         self._owner.begin(exchange)
+        self._beginning = False
+        if exchange.response_state is HELD and not exchange.keeps_head:
+            # The application ran at once, and waits.
+            exchange.flush()
+        if behind and framing.body_length and self._state is BODY:
+            self._receive_body(behind)
 
     # The body.
-
-    def _watch_body(self, body: BodyReader, now: float) -> None:
-        when = body.due_at(now, self._timeouts)
-        if when is not None:
-            self._deadlines.set_at(due.BODY, when)
 
     def _receive_body(self, data: bytes) -> None:
         """Bytes of the body, and perhaps of what follows it."""
@@ -352,7 +346,7 @@ class Http1Connection(ResponseWriter):
         body = self._body
         if exchange is None or body is None:
             return
-        if exchange.head.expects_continue and not self._deadlines.is_set(due.BODY):
+        if exchange.head.framing.expects_continue and not self._deadlines.is_set(due.BODY):
             # RFC 9110 §10.1.1: the client need not wait for 100, but until now it may have.
             body.restart(self._owner.clock())
         content = body.receive(data)
@@ -363,7 +357,8 @@ class Http1Connection(ResponseWriter):
                 self._linger()
                 return
         elif content and exchange.feed_body(content):
-            self._pause_reading()
+            if not body.done:
+                self._pause_reading()
         elif not body.done:
             self._watch_body(body, self._owner.clock())
         if body.done:
@@ -372,33 +367,16 @@ class Http1Connection(ResponseWriter):
     def _end_body(self, exchange: Exchange, body: BodyReader) -> None:
         """The request is complete."""
         self._deadlines.clear(due.BODY)
-        self._state = _HEAD
+        self._state = HEAD
         self._body = None
         self._buffer.append(body.rest)
         if exchange.response_state is DONE:
             self._deadlines.clear(due.LINGER)
             self._discarding = -1
+            self._answered_at = 0.0
             self._next()
         else:
             exchange.end_request(body.trailers)
-
-    def _pause_reading(self) -> None:
-        self._deadlines.clear(due.BODY)
-        if not self._reading_paused and self._state is not _CLOSED:
-            self._reading_paused = True
-            self._transport.pause_reading()
-            if self._body is not None:
-                self._body.pause(self._owner.clock())
-
-    def _resume_reading(self) -> None:
-        if self._reading_paused and self._state is not _CLOSED:
-            self._reading_paused = False
-            self._transport.resume_reading()
-            body = self._body
-            if body is not None and self._discarding < 0:
-                now = self._owner.clock()
-                body.resume(now)
-                self._watch_body(body, now)
 
     # What the exchange calls.
 
@@ -420,7 +398,7 @@ class Http1Connection(ResponseWriter):
 
     def hold(self, exchange: Exchange) -> None:  # noqa: ARG002 - there is one exchange at a time
         """Write the head at the end of this turn, unless it left with the content before that."""
-        if not self._flush_scheduled:
+        if not self._flush_scheduled and not self._beginning:
             self._flush_scheduled = True
             self._owner.soon(self._flush_held)
 
@@ -429,32 +407,15 @@ class Http1Connection(ResponseWriter):
         if self.exchange is not None and self.exchange.response_state is HELD and not self.exchange.keeps_head:
             self.exchange.flush()
 
-    def write_head(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
-        """Write the response head, and the content that is there, in one piece."""
-        total = self._timeouts.timeout_keep_alive_total
-        closing = (
-            self._close_after
-            or self._draining
-            or not self._timeouts.timeout_keep_alive
-            or exchange.closing
-            or self._cannot_reuse(exchange, last=last)
-            or (total is not None and exchange.started_at - self.made_at > total)
-        )
-        self._close_after = self._write_head(exchange, data, self._owner, last=last, closing=closing)
-        if self._draining and not last and exchange.content_length is None:
-            exchange.end_soon()
-
-    def _cannot_reuse(self, exchange: Exchange, *, last: bool) -> bool:
-        """Whether the rest of the request is too much to drain after this response."""
-        if exchange.request_state is ENDED or not last:
-            return False
+    def _too_much_is_left(self, exchange: Exchange) -> bool:
+        """Whether the rest of the request is too much to read and drop behind the response."""
         # RFC 9110 §10.1.1: a client that was never told to continue may or may not send the body; nobody could tell what comes next.
-        return exchange.head.expects_continue or (self._body is not None and self._body.remaining > self._limits.max_drain_bytes)
+        return exchange.head.framing.expects_continue or (self._body is not None and self._body.remaining > self._limits.max_drain_bytes)
 
     def open_tunnel(self, exchange: Exchange, stream: WebSocketStream, fields: list[Field]) -> None:
         """Switch protocols (RFC 9110 §7.8): 101, then every byte is the stream's."""
         self._transport.write(encode_switch(exchange, fields, self._owner))
-        self._state = _TUNNEL
+        self._state = TUNNELLED
         self._resume_reading()
         stream.opened(self._transport, self._deadlines, self.write_gate)
         if self._draining:
@@ -469,7 +430,7 @@ class Http1Connection(ResponseWriter):
         self._owner.ended(exchange)
         if exchange is not self.exchange:
             return
-        if exchange.stream is not None or self._close_after or exchange.closing:
+        if self._close_after or exchange.closing or exchange.stream is not None:
             self._end_connection()
         elif exchange.request_state is ENDED:
             self._next()
@@ -483,15 +444,22 @@ class Http1Connection(ResponseWriter):
     def _next(self) -> None:
         """Ready for the next request."""
         self.exchange = None
-        self._resume_reading()
+        if self._reading_paused:
+            self._resume_reading()
         if self._buffer.data or self.half_closed:
             self._advance()
-        if self._is_idle():
-            self._wait_idle()
+            if self._is_idle():
+                self._wait_idle()
+        elif self._state is HEAD:
+            if self._draining:
+                self._wait_idle()
+            else:
+                # A response that left in one piece has just asked for the time.
+                self._deadlines.set_at(due.KEEP_ALIVE, (self._answered_at or self._owner.clock()) + self._keep_alive)
 
     def _is_idle(self) -> bool:
         """Whether nothing is there and nothing has begun."""
-        return self.exchange is None and self._state is _HEAD and not self._head_began and not self._buffer.data
+        return self.exchange is None and self._state is HEAD and not self._head_began and not self._buffer.data
 
     def _wait_idle(self) -> None:
         """Between two requests: the next one is due. While draining only one that was on its way (RFC 9112 §9.6)."""
@@ -500,113 +468,3 @@ class Http1Connection(ResponseWriter):
             self._finish()
         else:
             self._deadlines.set(due.KEEP_ALIVE, seconds)
-
-    def cut(self, exchange: Exchange) -> None:
-        """The response is broken off, and the client must not take it for complete."""
-        self._owner.ended(exchange)
-        self._break_off(exchange)
-
-    def _break_off(self, exchange: Exchange) -> None:
-        if exchange.stream is not None:
-            exchange.stream.connection_lost()
-        if self._state is _CLOSED:
-            return
-        if self._chunked_response or exchange.content_length is not None or exchange.bodiless or exchange.stream is not None:
-            # A missing last chunk or a short body tells it (RFC 9112 §8); a WebSocket without its closing handshake, and HEAD, tell nothing false.
-            self._end_connection()
-        else:
-            self._state = _CLOSED
-            self._owner.reset()
-
-    # Closing.
-
-    def _refuse(self, error: RemoteProtocolError, *, outcome: str = "bad request") -> None:
-        """Answer a request that breaks a rule, after the answers before it, and close."""
-        exchange = self.exchange
-        if exchange is not None and exchange.response_state is not DONE and not exchange.aborted:
-            # Inside of a body: the application may be at work on it.
-            answered = exchange.head_sent
-            exchange.abort(outcome)
-            if not answered:
-                exchange.status = error.status
-            self._owner.refused(str(error), error.status)
-            self._owner.ended(exchange)
-            if answered:
-                self._break_off(exchange)
-                return
-        elif exchange is not None:
-            # The response is complete; what is wrong is the rest of a body that nobody wants.
-            self._end_connection()
-            return
-        else:
-            self._owner.refused(str(error), error.status)
-        # RFC 9110 §9.3.2: HEAD is never answered with content, whatever is wrong with the rest of the request.
-        to_head = self._buffer.data.startswith(b"HEAD ") if exchange is None else exchange.head.method == b"HEAD"
-        self._transport.write(encode_refusal(error, self._owner, content=not to_head))
-        self._linger()
-
-    def _head_overdue(self) -> None:
-        if self._head_began or self._buffer.data:
-            self._refuse(RemoteProtocolError("the request head took too long", status=408, clause="RFC 9110 §15.5.9"), outcome="timeout")
-        else:
-            # Not a byte came: nothing was asked, nothing is answered.
-            self._finish()
-
-    def _end_connection(self) -> None:
-        """Close after what was written; the client gets to see it even where it is still sending."""
-        if self._state is _CLOSED:
-            return
-        exchange = self.exchange
-        unread = exchange is not None and (exchange.request_state is not ENDED or (exchange.stream is not None and exchange.stream.failed))
-        if self._buffer.data or self._reading_paused or unread:
-            self._linger()
-        else:
-            self._finish()
-
-    def _linger(self) -> None:
-        """Close so that unread bytes do not destroy the response (RFC 9112 §9.6): stop sending, read on for a while, then close."""
-        if self._state in (_LINGER, _CLOSED):
-            return
-        self._buffer.clear()
-        self._deadlines.clear_all()
-        if self.half_closed:
-            self._finish()
-            return
-        self._state = _LINGER
-        self._discarding = self._limits.max_drain_bytes
-        self._deadlines.set(due.LINGER, self._timeouts.timeout_linger)
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self._watch_writing()
-        self._resume_reading()
-
-    def _finish(self) -> None:
-        """Close; what was written is flushed first, if the peer takes it."""
-        if self._state is _CLOSED:
-            return
-        self._state = _CLOSED
-        self._buffer.clear()
-        self._deadlines.clear_all()
-        self._transport.close()
-        self._watch_writing()
-
-    def _watch_writing(self) -> None:
-        """The peer must take something of what is in the transport's buffer within the write timeout."""
-        self._write_size = self._transport.get_write_buffer_size()
-        if self._write_size:
-            self._deadlines.set(due.WRITE, self._timeouts.timeout_write)
-
-    def _writing_overdue(self) -> None:
-        size = self._transport.get_write_buffer_size()
-        if not size:
-            return
-        if size < self._write_size:
-            self._watch_writing()
-            return
-        exchange = self.exchange
-        if exchange is not None and exchange.response_state is not DONE and not exchange.aborted:
-            if exchange.stream is not None:
-                exchange.stream.connection_lost()
-            exchange.abort("write timeout")
-            self._owner.ended(exchange)
-        self._transport.abort()

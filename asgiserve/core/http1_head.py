@@ -10,18 +10,20 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final
 
-from asgiserve.core.exchange import RequestHead
 from asgiserve.core.parsers import ParserFactory
+from asgiserve.core.request import Framing, RequestHead
 from asgiserve.core.websocket import check_handshake
 from asgiserve.errors import RemoteProtocolError
 from asgiserve.http.fields import list_elements, parse_field_lines
 from asgiserve.http.framing import request_body_length
 from asgiserve.http.lines import lone_line_break, strip_line_whitespace
-from asgiserve.http.target import begins_request_line, parse_request_line, parse_target, valid_host
+from asgiserve.http.target import Target, begins_request_line, parse_request_line, parse_target, valid_host
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asgiserve.config import Limits
-    from asgiserve.core.parsers import HeadCallbacks, HeadParser
+    from asgiserve.core.parsers import HeadCallbacks, HeadParser, KnownLine
     from asgiserve.http.fields import Field
 
 __all__ = ["HeadBuffer", "HeadReader"]
@@ -29,10 +31,23 @@ __all__ = ["HeadBuffer", "HeadReader"]
 # RFC 9112 §2.2: "a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty line"; cowboy takes 5.
 _MAX_EMPTY_LINES: Final = 5
 
+# What a head may have in common with the one before it on its connection, and which request lines are remembered for everybody: enough for the
+# fields of a browser with its cookies and for the routes of an application, and little beside the memory of a process.
+_MAX_SAME_BLOCK: Final = 4096
+_MAX_KNOWN_LINE: Final = 256
+_MAX_KNOWN_LINES: Final = 1024
+
 # The fields that are the connection's business, or a trusted proxy's.
 _SPECIAL: Final = frozenset(
     b"host content-length transfer-encoding connection proxy-connection expect upgrade te x-forwarded-for x-forwarded-proto forwarded".split()
 )
+
+_NOTHING: Final[list[Field]] = []
+
+_FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"forwarded"})
+
+_NO_FRAMING: Final = Framing()
+_NO_REQUEST: Final = RequestHead(b"", Target(b"", "", b"", None), 1, [], _NO_FRAMING)
 
 # Clients send the same two or three values for ever: 0.06 us for a known one, 0.9 us for a new one.
 _connection_options = functools.lru_cache(maxsize=256)(lambda value: frozenset(list_elements(value)))
@@ -153,13 +168,16 @@ class HeadReader:
     """
 
     __slots__ = (
+        "_block",
         "_complete",
-        "_expectation_failed",
         "_fields",
         "_limits",
+        "_line",
         "_make_parser",
         "_methods",
         "_parser",
+        "_request",
+        "_request_lines",
         "_small_head",
         "_special",
         "_websocket",
@@ -171,16 +189,26 @@ class HeadReader:
         self._small_head = min(limits.max_request_line_bytes, limits.max_head_bytes)
         self._make_parser = parser.make
         self._methods = parser.methods
+        self._request_lines = parser.request_lines
         self._websocket = websocket
         self._parser: HeadParser | None = None
-        self._fields: list[Field] = []
-        self._special: list[Field] = []
-        self._expectation_failed = False
+        # The last head: its request line, what stood behind that, and what both said.
+        self._line = b""
+        self._block = b""
+        self._request = _NO_REQUEST
+        self._fields = self._special = _NOTHING
         self._complete = False
 
     def close(self) -> None:
         """No more heads: the parser, which knows its reader, is let go."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of what the last head said, and of the parser: the next head is not soon, and a connection that waits should weigh little."""
         self._parser = None
+        self._fields = self._special = _NOTHING
+        self._line = self._block = b""
+        self._request = _NO_REQUEST
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """The parser read a field."""
@@ -199,30 +227,59 @@ class HeadReader:
         Raises:
             RemoteProtocolError: it breaks a rule, or a limit; the connection must be closed after the answer.
         """
-        limits = self._limits
         if len(head) > self._small_head:
-            if not 0 <= head.find(b"\r\n") <= limits.max_request_line_bytes:
-                raise _line_too_long(limits, head)
-            if len(head) > limits.max_head_bytes:
-                raise _head_too_large(limits)
+            self._check_size(head)
+        request_line, _, block = head.partition(b"\r\n")
+        if block == self._block:
+            # What was read once says the same again: clients repeat their fields for as long as a connection lasts.
+            if request_line == self._line:
+                return self._request
+            method, target, minor_version = self._request_lines.get(request_line) or self._read_request_line(head, request_line)
+            before = self._request
+            if minor_version == before.minor_version and target.authority is None:
+                self._line = request_line
+                self._request = request = RequestHead(method, target, minor_version, before.fields, before.framing)
+                return request
+        method, target, minor_version = line = self._request_lines.get(request_line) or self._read_request_line(head, request_line)
+        fields = self._parse_fields(head, method, minor_version, len(request_line) + 2)
+        if len(fields) > self._limits.max_field_count:
+            raise RemoteProtocolError(f"more than {self._limits.max_field_count} fields in the request head", status=431, clause="RFC 6585 §5")
+        framing = self._read_framing(line, fields)
+        request = RequestHead(method, target, minor_version, fields, framing)
+        if len(block) <= _MAX_SAME_BLOCK and target.authority is None and not framing.upgrade and not framing.expects_continue:
+            self._block = block
+            self._line = request_line
+            self._request = request
+        return request
+
+    def _check_size(self, head: bytes) -> None:
+        """Hold a head that is not small against its two limits."""
+        if not 0 <= head.find(b"\r\n") <= self._limits.max_request_line_bytes:
+            raise _line_too_long(self._limits, head)
+        if len(head) > self._limits.max_head_bytes:
+            raise _head_too_large(self._limits)
+
+    def _read_request_line(self, head: bytes, request_line: bytes) -> KnownLine:
+        """Read a request line that is not known as it stands, and remember it without its query."""
+        known_lines = self._request_lines
+        before, question, behind = request_line.partition(b"?")
+        if question:
+            query, _, version = behind.rpartition(b" ")
+            known = known_lines.get(b"%b %b" % (before, version))
+            text = query.decode("latin-1")
+            # As in `parse_target`: everything printable but "#".
+            if known is not None and text.isascii() and text.isprintable() and "#" not in text and " " not in text:
+                method, target, minor_version = known
+                return method, Target(target.raw_path, target.path, query, None), minor_version
         line = parse_request_line(head)
         target = parse_target(line.method, line.target)
-        fields = self._parse_fields(head, line.method, line.minor_version, line.end)
-        if len(fields) > limits.max_field_count:
-            raise RemoteProtocolError(f"more than {limits.max_field_count} fields in the request head", status=431, clause="RFC 6585 §5")
-        request = RequestHead(line.method, target, line.minor_version, fields)
-        self._read_special(request)
-        if self._expectation_failed:
-            # After framing and Host, which llhttp looks at as well: where several things are wrong both parsers give the same answer.
-            raise RemoteProtocolError("the expectation is not 100-continue", status=417, clause="RFC 9110 §10.1.1")
-        if limits.max_body_bytes is not None and request.body_length > limits.max_body_bytes:
-            raise RemoteProtocolError(f"the request body is larger than {limits.max_body_bytes} bytes", status=413, clause="RFC 9110 §15.5.14")
-        if request.upgrade:
-            self._check_upgrade(request)
-        if request.body_length:
-            # Only a message without a body leaves httptools ready for the next head.
-            self._parser = None
-        return request
+        if len(before) <= _MAX_KNOWN_LINE and target.authority is None:
+            if len(known_lines) >= _MAX_KNOWN_LINES:
+                known_lines.clear()
+            # A query is seldom the next one's, and may hold what should not be kept.
+            without_query = Target(target.raw_path, target.path, b"", None)
+            known_lines[b"%b %b HTTP/1.%d" % (line.method, target.raw_path, line.minor_version)] = line.method, without_query, line.minor_version
+        return line.method, target, line.minor_version
 
     def explain(self, head: bytes, error: RemoteProtocolError) -> RemoteProtocolError:
         """Why ``head`` is refused, of which `read` raised ``error``: the same for each parser, and however the head was cut.
@@ -249,7 +306,6 @@ class HeadReader:
         fields: list[Field] = []
         self._fields = fields
         self._special = []
-        self._expectation_failed = False
         self._complete = False
         parser = self._parser
         if parser is None:
@@ -269,77 +325,76 @@ class HeadReader:
             raise RemoteProtocolError("the request head is malformed", clause="RFC 9112 §5")
         return fields
 
-    def _read_special(self, request: RequestHead) -> None:
-        """Read the fields that are the connection's business."""
-        host: bytes | None = None
-        lengths: list[bytes] = []
-        codings: list[bytes] = []
-        options: frozenset[bytes] = frozenset()
-        upgrade: list[bytes] = []
-        minor_version = request.minor_version
+    def _read_framing(self, line: KnownLine, fields: list[Field]) -> Framing:
+        """Read the fields that are the connection's business. An absolute target's authority is put into ``fields``."""
+        method, _, minor_version = line
+        special: dict[bytes, list[bytes]] = {}
         for name, value in self._special:
-            if name == b"host":
-                if host is not None:
-                    raise RemoteProtocolError("more than one Host field", clause="RFC 9112 §3.2")
-                host = value
-            elif name == b"connection":
-                options |= _connection_options(value)
-            elif name == b"content-length":
-                lengths.append(value)
-            elif name == b"transfer-encoding":
-                codings.append(value)
-            elif name == b"upgrade":
-                upgrade += list_elements(value)
-            elif name == b"expect":
-                self._read_expectation(request, value)
-            elif name == b"te":
-                # RFC 9110 §10.1.4
-                request.trailers_wanted = request.trailers_wanted or b"trailers" in list_elements(value)
-            else:
-                self._read_proxy(request, name)
-        if host is None:
-            # RFC 9112 §3.2: "A server MUST respond with a 400 status code to any HTTP/1.1 request message that lacks a Host header field".
-            if minor_version:
-                raise RemoteProtocolError("the Host field is missing", clause="RFC 9112 §3.2")
-        elif not valid_host(host):
-            raise RemoteProtocolError("the Host field is invalid", clause="RFC 9112 §3.2")
-        authority = request.target.authority
-        if authority is not None:
-            # RFC 9112 §3.2.2: the server MUST ignore Host and use the host of the request target.
-            if host is None:
-                request.fields.insert(0, (b"host", authority))
-            else:
-                request.fields[:] = [(name, authority if name == b"host" else value) for name, value in request.fields]
+            special.setdefault(name, []).append(value)
+        _check_host(special.pop(b"host", ()), line, fields)
+        if not special and minor_version:
+            return _NO_FRAMING
+        framing = Framing()
+        options: frozenset[bytes] = frozenset().union(*map(_connection_options, special.get(b"connection", ())))
         # RFC 9112 §9.3
-        request.keep_alive = b"close" not in options and (minor_version > 0 or b"keep-alive" in options)
-        # RFC 9110 §7.8: Upgrade counts only with the connection option, and never in HTTP/1.0.
-        if upgrade and minor_version and b"upgrade" in options:
-            request.upgrade = upgrade[0]
-        request.body_length = request_body_length(minor_version, codings, lengths)
-
-    def _read_proxy(self, request: RequestHead, name: bytes) -> None:
-        if name == b"proxy-connection":
+        framing.keep_alive = b"close" not in options and (minor_version > 0 or b"keep-alive" in options)
+        codings, lengths = special.get(b"transfer-encoding", ()), special.get(b"content-length", ())
+        if codings or lengths:
+            framing.body_length = self._read_body_length(minor_version, codings, lengths)
+        # RFC 9110 §10.1.1: in an HTTP/1.0 request the expectation MUST be ignored. After framing and Host, which llhttp looks at as well.
+        if minor_version and b"expect" in special:
+            if any(value.lower() != b"100-continue" for value in special[b"expect"]):
+                raise RemoteProtocolError("the expectation is not 100-continue", status=417, clause="RFC 9110 §10.1.1")
+            framing.expects_continue = True
+        max_bytes = self._limits.max_body_bytes
+        if max_bytes is not None and framing.body_length > max_bytes:
+            raise RemoteProtocolError(f"the request body is larger than {max_bytes} bytes", status=413, clause="RFC 9110 §15.5.14")
+        # RFC 9110 §10.1.4
+        framing.trailers_wanted = any(b"trailers" in list_elements(value) for value in special.get(b"te", ()))
+        framing.forwarded = not special.keys().isdisjoint(_FORWARDED)
+        if b"proxy-connection" in special:
             # No field of HTTP, but llhttp obeys its `close` and would refuse the next head: that gets a parser of its own.
             self._parser = None
+        # RFC 9110 §7.8: Upgrade counts only with the connection option, and never in HTTP/1.0. One that is not taken is ignored.
+        if minor_version and b"upgrade" in options and self._websocket and method == b"GET":
+            upgrade = [element for value in special.get(b"upgrade", ()) for element in list_elements(value)]
+            if upgrade and upgrade[0] == b"websocket":
+                _take_upgrade(framing, fields)
+        return framing
+
+    def _read_body_length(self, minor_version: int, codings: Sequence[bytes], lengths: Sequence[bytes]) -> int:
+        length = request_body_length(minor_version, codings, lengths)
+        if length:
+            # Only a message without a body leaves httptools ready for the next head.
+            self._parser = None
+        return length
+
+
+def _check_host(hosts: Sequence[bytes], line: KnownLine, fields: list[Field]) -> None:
+    """Refuse a request whose Host is not one valid one. An absolute target's authority takes its place in ``fields``."""
+    _, target, minor_version = line
+    if len(hosts) > 1:
+        raise RemoteProtocolError("more than one Host field", clause="RFC 9112 §3.2")
+    # RFC 9112 §3.2: "A server MUST respond with a 400 status code to any HTTP/1.1 request message that lacks a Host header field".
+    if not hosts and minor_version:
+        raise RemoteProtocolError("the Host field is missing", clause="RFC 9112 §3.2")
+    if hosts and not valid_host(hosts[0]):
+        raise RemoteProtocolError("the Host field is invalid", clause="RFC 9112 §3.2")
+    authority = target.authority
+    if authority is not None:
+        # RFC 9112 §3.2.2: the server MUST ignore Host and use the host of the request target.
+        if hosts:
+            fields[:] = [(name, authority if name == b"host" else value) for name, value in fields]
         else:
-            request.forwarded = True
+            fields.insert(0, (b"host", authority))
 
-    def _read_expectation(self, request: RequestHead, value: bytes) -> None:
-        # RFC 9110 §10.1.1: in an HTTP/1.0 request the expectation MUST be ignored.
-        if request.minor_version == 0:
-            return
-        if value.lower() != b"100-continue":
-            self._expectation_failed = True
-        request.expects_continue = True
 
-    def _check_upgrade(self, request: RequestHead) -> None:
-        """Keep the upgrades that are taken; any other is ignored (RFC 9110 §7.8)."""
-        if request.upgrade != b"websocket" or not self._websocket or request.method != b"GET":
-            request.upgrade = b""
-            return
-        if request.body_length:
-            # Content and frames behind one head: nobody could tell where one ends and the other begins.
-            raise RemoteProtocolError("a WebSocket handshake with content", clause="RFC 6455 §4.1")
-        check_handshake(request.fields)
-        # Where the answer is not 101, what stands behind the handshake may be frames and must not be read as a request.
-        request.keep_alive = False
+def _take_upgrade(framing: Framing, fields: list[Field]) -> None:
+    """Take an upgrade to WebSocket, if it is well-formed."""
+    if framing.body_length:
+        # Content and frames behind one head: nobody could tell where one ends and the other begins.
+        raise RemoteProtocolError("a WebSocket handshake with content", clause="RFC 6455 §4.1")
+    check_handshake(fields)
+    framing.upgrade = b"websocket"
+    # Where the answer is not 101, what stands behind the handshake may be frames and must not be read as a request.
+    framing.keep_alive = False

@@ -7,7 +7,7 @@ connection itself. It decides nothing: the request line was read before (`http.t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import h11
 
@@ -17,7 +17,12 @@ from asgiserve.http.fields import parse_field_lines
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HeadCallbacks", "HeadParser", "ParserFactory", "choose_parser"]
+    from asgiserve.http.target import Target
+
+__all__ = ["HeadCallbacks", "HeadParser", "KnownLine", "ParserFactory", "choose_parser"]
+
+KnownLine: TypeAlias = "tuple[bytes, Target, int]"
+"""What a request line says: the method, the target, and the minor version of HTTP/1."""
 
 
 class HeadCallbacks(Protocol):
@@ -41,14 +46,16 @@ class ParserFactory:
     """A parser by name. ``factory(connection)`` makes one.
 
     ``methods`` are those that it can parse, None for all: other methods are parsed as GET, as the connection has read the real one.
+    ``request_lines`` are those that were read already, by any connection that the factory is for: method, target and minor version.
     """
 
-    __slots__ = ("make", "methods", "name")
+    __slots__ = ("make", "methods", "name", "request_lines")
 
     def __init__(self, name: str, make: Callable[[HeadCallbacks], HeadParser], methods: frozenset[bytes] | None) -> None:
         self.name = name
         self.make = make
         self.methods = methods
+        self.request_lines: dict[bytes, KnownLine] = {}
 
 
 # llhttp's list of HTTP methods (llhttp 9, src/llhttp/constants.ts). It has others for RTSP, which it refuses with an HTTP version.

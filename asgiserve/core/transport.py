@@ -60,8 +60,8 @@ class Owner(Protocol):
     def soon(self, callback: Callable[[], None], /) -> object:
         """Call ``callback`` after what runs now: `asyncio.loop.call_soon`."""
 
-    def default_fields(self) -> bytes:
-        """The encoded field lines that every response gets, Server and Date but for those that the application sends itself."""
+    def default_fields(self, now: float, /) -> bytes:
+        """The encoded field lines that every response gets, Server and Date among them. ``now`` is what `clock` says."""
 
     def default_fields_without(self, names: AbstractSet[bytes], /) -> bytes:
         """The same without the fields in ``names`` (lower case)."""

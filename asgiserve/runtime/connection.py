@@ -42,7 +42,9 @@ class ConnectionHost(Protocol):
     parser: ParserFactory
     websocket_enabled: bool
     tls: ServerTls | None
-    default_fields: Callable[[], bytes]
+    notes_exchanges: bool
+    """Whether `exchange_ended` does anything."""
+    default_fields: Callable[[float], bytes]
     default_fields_without: Callable[[AbstractSet[bytes]], bytes]
 
     def exchange_began(self, connection: AsyncioConnection, exchange: Exchange) -> None:
@@ -93,7 +95,7 @@ class AsyncioConnection:
         self.clock = time.monotonic
         self.soon: Callable[[Callable[[], None]], object] = host.loop.call_soon
         self.begin = functools.partial(host.exchange_began, self)
-        self.ended = functools.partial(host.exchange_ended, self)
+        self.ended: Callable[[Exchange], None] = functools.partial(host.exchange_ended, self) if host.notes_exchanges else _nothing
         self.default_fields = host.default_fields
         self.default_fields_without = host.default_fields_without
         self.server: tuple[str, int | None] | None = server
@@ -233,6 +235,10 @@ class AsyncioConnection:
         finally:
             if not transport.is_closing():
                 transport.set_write_buffer_limits(high=high, low=low)
+
+
+def _nothing(_: Exchange) -> None:
+    """Nobody wants to know."""
 
 
 def _hung_up(sock: Any) -> bool:

@@ -40,24 +40,32 @@ class DefaultFields:
         names = {name for name, _ in extra}
         self._server = config.server_header and b"server" not in names
         self._date = config.date_header and b"date" not in names
-        self._second = -1
+        self._until = float("-inf")
         self._date_line = b""
         self._lines = b""
 
-    def all(self) -> bytes:
-        """All of them."""
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            # RFC 9110 §6.6.1: to the second is all that it says.
-            self._date_line = b"date: " + imf_fixdate(second) + b"\r\n" if self._date else b""
-            self._lines = self.without(frozenset())
+    def all(self, now: float, /) -> bytes:
+        """All of them. ``now`` is `time.monotonic`: when the second is over is known, and need not be asked for each response."""
+        if now >= self._until:
+            self._refresh(now)
         return self._lines
+
+    def _refresh(self, now: float) -> None:
+        wall = time.time()
+        second = int(wall)
+        self._until = now + 1 - (wall - second)
+        # RFC 9110 §6.6.1: to the second is all that it says.
+        self._date_line = b"date: " + imf_fixdate(second) + b"\r\n" if self._date else b""
+        self._lines = self._without(frozenset())
 
     def without(self, names: AbstractSet[bytes], /) -> bytes:
         """Those that the application does not send itself."""
-        if int(time.time()) != self._second:
-            self.all()
+        now = time.monotonic()
+        if now >= self._until:
+            self._refresh(now)
+        return self._without(names)
+
+    def _without(self, names: AbstractSet[bytes]) -> bytes:
         lines = [line for name, line in self._extra if name not in names]
         if self._date and b"date" not in names:
             lines.append(self._date_line)

@@ -280,7 +280,7 @@ def test_the_positive_table_has_no_two_rows_of_one_name(parser: str) -> None:
 def test_a_request_says_whether_it_was_forwarded(parser: str, name: str | None) -> None:
     wire = Wire(parser=parser)
     wire.feed(request("/", *([f"{name}: for=a"] if name else [])))
-    assert wire.owner.begun[0].head.forwarded is (name in {"X-Forwarded-For", "x-forwarded-proto", "Forwarded"})
+    assert wire.owner.begun[0].head.framing.forwarded is (name in {"X-Forwarded-For", "x-forwarded-proto", "Forwarded"})
 
 
 # ---- keep-alive and pipelining ---------------------------------------------------------------------------------------------------
@@ -675,7 +675,7 @@ def test_an_opening_handshake_is_offered_to_the_application(parser: str, data: b
     wire = Wire(ignore, parser)
     wire.feed(data, cut)
     (exchange,) = wire.owner.begun
-    assert exchange.head.upgrade == b"websocket"
+    assert exchange.head.framing.upgrade == b"websocket"
     assert not wire.transport.writes
 
 
@@ -694,14 +694,14 @@ def test_what_is_no_opening_handshake_is_a_request(parser: str, data: bytes) -> 
     wire = Wire(answer, parser)
     wire.feed(data)
     (exchange,) = wire.owner.begun
-    assert exchange.head.upgrade == b""
+    assert exchange.head.framing.upgrade == b""
     assert wire.statuses == [200]
 
 
 def test_with_websocket_off_an_opening_handshake_is_a_request(parser: str) -> None:
     wire = Wire(answer, parser, websocket=False)
     wire.feed(websocket("Sec-WebSocket-Version: 12") + GET)
-    assert [exchange.head.upgrade for exchange in wire.owner.begun] == [b"", b""]
+    assert [exchange.head.framing.upgrade for exchange in wire.owner.begun] == [b"", b""]
     assert wire.statuses == [200, 200]
 
 

@@ -185,12 +185,12 @@ def read(reader: HeadReader, head: bytes) -> Read:
             request.target,
             request.minor_version,
             tuple(request.fields),
-            request.body_length,
-            request.keep_alive,
-            request.expects_continue,
-            request.trailers_wanted,
-            request.upgrade,
-            request.forwarded,
+            request.framing.body_length,
+            request.framing.keep_alive,
+            request.framing.expects_continue,
+            request.framing.trailers_wanted,
+            request.framing.upgrade,
+            request.framing.forwarded,
         ),
     )
 
@@ -247,7 +247,7 @@ def test_a_field_that_keeps_the_connection_leaves_the_reader_ready_for_the_next_
     # llhttp obeys Proxy-Connection: close, and then refuses whatever follows.
     reader = new_reader(factory)
     request = reader.read(head_of(line))
-    assert request.keep_alive
+    assert request.framing.keep_alive
     assert reader.read(head_of(b"X: 1")).fields == [(b"host", b"x"), (b"x", b"1")]
 
 

@@ -181,12 +181,12 @@ def _facts(exchange: Exchange) -> tuple[object, ...]:
     return (
         tuple(sorted((key, value) for key, value in scope.items() if key not in {"asgi", "extensions"})),
         head.minor_version,
-        head.body_length,
-        head.keep_alive,
-        head.expects_continue,
-        head.trailers_wanted,
+        head.framing.body_length,
+        head.framing.keep_alive,
+        head.framing.expects_continue,
+        head.framing.trailers_wanted,
         head.upgrade,
-        head.forwarded,
+        head.framing.forwarded,
     )
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from asgiserve.asgi.context import Context
 from asgiserve.config import WebSocketConfig
-from asgiserve.core.exchange import Exchange, RequestHead
+from asgiserve.core.exchange import Exchange
 from asgiserve.core.flow import WriteGate
+from asgiserve.core.request import Framing, RequestHead
 from asgiserve.http.target import parse_target
 
 if TYPE_CHECKING:
@@ -77,11 +78,9 @@ class RecordingSink:
 
 
 def make_head(method: bytes = b"GET", target: bytes = b"/", minor_version: int = 1, fields: list[Field] | None = None, **facts: Any) -> RequestHead:
-    """A request head; ``facts`` are attributes of it."""
-    head = RequestHead(method, parse_target(method, target), minor_version, [(b"host", b"test.example")] if fields is None else fields)
-    for name, value in facts.items():
-        setattr(head, name, value)
-    return head
+    """A request head; ``facts`` are those of its `Framing`."""
+    given = [(b"host", b"test.example")] if fields is None else fields
+    return RequestHead(method, parse_target(method, target), minor_version, given, Framing(**facts))
 
 
 def make_exchange(method: bytes = b"GET", target: bytes = b"/", *, high_mark: int = 100, **facts: Any) -> tuple[Exchange, RecordingSink]:

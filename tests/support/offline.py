@@ -194,7 +194,7 @@ class Offline:
     def soon(self, callback: Callable[[], None], /) -> object:
         return self.loop.call_soon(callback)
 
-    def default_fields(self) -> bytes:
+    def default_fields(self, now: float, /) -> bytes:  # noqa: ARG002 - the time is always the same
         return b"server: test\r\n"
 
     def default_fields_without(self, names: AbstractSet[bytes], /) -> bytes:

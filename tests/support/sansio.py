@@ -179,7 +179,7 @@ class FakeOwner:
     def soon(self, callback: Callable[[], None], /) -> None:
         self.callbacks.append(callback)
 
-    def default_fields(self) -> bytes:
+    def default_fields(self, now: float, /) -> bytes:  # noqa: ARG002 - the time is always the same
         return SERVER + DATE
 
     def default_fields_without(self, names: AbstractSet[bytes], /) -> bytes:
