@@ -48,7 +48,6 @@ class Peer(Protocol):
     trusted: bool
     """Whether the peer is a proxy whose forwarded fields are believed."""
 
-    @property
     def gone(self) -> bool:
         """Whether nothing can be written any more, though the connection may not have heard of it yet."""
 

@@ -136,7 +136,7 @@ class HttpCall:
             return
         if exchange.sink.write_gate.shut:
             await self.wait_writable()
-        elif self.peer.gone:
+        elif self.peer.gone():
             # A write failed, and the loop has had no turn to say so. asyncio and uvloop would swallow a stream without end.
             exchange.cut("aborted")
             raise ClientDisconnected("the client is gone")

@@ -154,7 +154,7 @@ class WebSocketCall:
                 self._state = CLOSED
         if self.exchange.sink.write_gate.shut and self.exchange.response_state is not DONE:
             await wait_writable(self.context, self.exchange)
-        elif kind == "websocket.send" and self._stream is not None and self.peer.gone:
+        elif kind == "websocket.send" and self._stream is not None and self.peer.gone():
             # As in HttpCall.send.
             self._stream.connection_lost()
             raise ClientDisconnected("the WebSocket is closed")

@@ -405,6 +405,11 @@ class Exchange:
             ClientDisconnected: the client is gone.
         """
         state = self.response_state
+        if state is BODY and more and self.content_length is None and not self.bodiless:
+            # One of a stream: nothing to count.
+            self.sent_bytes += len(data)
+            self.sink.write_body(self, data, last=False)
+            return
         if state is not HELD and state is not BODY:
             if state is DONE or state is TRAILERS:
                 return

@@ -114,21 +114,22 @@ class ResponseWriter:
 
     def write_body(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
         """Write more content, chunked where the head said so."""
+        size = len(data)
+        write = self._transport.write
         if exchange.bodiless:
             return
         if self._chunked_response:
-            if data:
-                end = b"\r\n0\r\n\r\n" if last and exchange.response_state is DONE else b"\r\n"
-                if len(data) >= _LARGE:
-                    self._transport.write(b"%x\r\n" % len(data))
-                    self._transport.write(data)
-                    self._transport.write(end)
-                else:
-                    self._transport.write(b"%x\r\n%b%b" % (len(data), data, end))
+            end = b"\r\n" if not last or exchange.response_state is not DONE else b"\r\n0\r\n\r\n"
+            if size >= _LARGE:
+                write(b"%x\r\n" % size)
+                write(data)
+                write(end)
+            elif size:
+                write(b"%x\r\n%b%b" % (size, data, end))
             elif last and exchange.response_state is DONE:
-                self._transport.write(b"0\r\n\r\n")
-        elif data:
-            self._transport.write(data)
+                write(b"0\r\n\r\n")
+        elif size:
+            write(data)
 
     def write_trailers(self, exchange: Exchange, fields: Sequence[Field]) -> None:
         """End a chunked response with its trailers (RFC 9112 §7.1.2); anywhere else they are dropped (RFC 9110 §6.5.1)."""

@@ -78,6 +78,7 @@ class AsyncioConnection:
         "default_fields",
         "default_fields_without",
         "ended",
+        "gone",
         "peer_name",
         "protocol",
         "scheme",
@@ -102,6 +103,7 @@ class AsyncioConnection:
         self.tls: dict[str, Any] | None = None
         self.scheme = "http" if host.tls is None else "https"
         self.transport: asyncio.Transport | None = None
+        self.gone: Callable[[], bool] = _always
         if isinstance(address, tuple):
             self.client: tuple[str, int] | None = (address[0], address[1])
             self.peer_name = f"[{address[0]}]:{address[1]}" if sock.family == socket.AF_INET6 else f"{address[0]}:{address[1]}"
@@ -118,6 +120,8 @@ class AsyncioConnection:
     def connected(self, transport: Any) -> None:
         """The transport is there; on TLS after the handshake."""
         self.transport = transport
+        # Each piece of a stream asks for it.
+        self.gone = transport.is_closing if self._host.tls is None else self._gone
         if self._host.tls is not None:
             self.tls = self._host.tls.describe(transport.get_extra_info("ssl_object"))
 
@@ -147,18 +151,16 @@ class AsyncioConnection:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.gone = _always
         self._host.connection_closed(self)
 
     # asgi.context.Peer
 
-    @property
-    def gone(self) -> bool:
+    def _gone(self) -> bool:
         """Whether the transport is closed or about to be: a failed write says so at once, ``connection_lost`` a turn later."""
         transport = self.transport
-        if transport is None or transport.is_closing():
-            return True
         # asyncio's TLS transport does not say that the one below it has failed, and swallows what is written (CPython 3.11 to 3.13).
-        return self.tls is not None and _hung_up(transport.get_extra_info("socket"))
+        return transport is None or transport.is_closing() or _hung_up(transport.get_extra_info("socket"))
 
     @property
     def can_sendfile(self) -> bool:
@@ -239,6 +241,11 @@ class AsyncioConnection:
 
 def _nothing(_: Exchange) -> None:
     """Nobody wants to know."""
+
+
+def _always() -> bool:
+    """A connection that is closed is gone."""
+    return True
 
 
 def _hung_up(sock: Any) -> bool:

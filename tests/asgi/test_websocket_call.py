@@ -838,7 +838,7 @@ async def test_a_call_that_is_cancelled_at_the_end_of_the_grace_is_no_error(reco
 async def test_a_transport_that_failed_ends_the_call_before_the_connection_hears_of_it(records: Records) -> None:
     bench = await Offline().connect()
     await bench.accept()
-    bench.gone = True
+    bench.is_gone = True
     with pytest.raises(ClientDisconnected) as caught:
         await bench.send({"type": "websocket.send", "text": "x"})
     assert await bench.receive() == disconnect(1006)

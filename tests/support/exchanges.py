@@ -99,7 +99,10 @@ class FakePeer:
     tls: dict[str, Any] | None = None
     trusted: bool = False
     can_sendfile: bool = False
-    gone: bool = False
+    is_gone: bool = False
+
+    def gone(self) -> bool:
+        return self.is_gone
 
     async def sendfile(self, file: Any, offset: int, count: int) -> int:
         raise NotImplementedError

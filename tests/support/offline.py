@@ -156,7 +156,7 @@ class Offline:
         self.scheme = "http" if tls is None else "https"
         self.tls = tls
         self.trusted = False
-        self.gone = False
+        self.is_gone = False
         self.can_sendfile = False
         self.transport = Memory()
         self.calls: list[HttpCall | WebSocketCall] = []
@@ -219,6 +219,9 @@ class Offline:
         self.was_closed = True
 
     # asgi.context.Peer
+
+    def gone(self) -> bool:
+        return self.is_gone
 
     async def sendfile(self, file: Any, offset: int, count: int) -> int:
         raise NotImplementedError
