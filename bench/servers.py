@@ -16,6 +16,7 @@ import ssl
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,11 +27,26 @@ from pytest_asgiserve.unstoppable import StopTimeoutError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["PEERS", "ROOT", "Server", "TargetError", "available", "free_of_options", "running", "target_of", "versions"]
+__all__ = [
+    "LOADED_WITH",
+    "PEERS",
+    "ROOT",
+    "Server",
+    "TargetError",
+    "available",
+    "free_of_options",
+    "installed",
+    "running",
+    "target_of",
+    "unavailable",
+    "versions",
+]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PEERS: Final = ("asgiserve", "uvicorn", "granian", "hypercorn", "daphne", "gunicorn")
 """The servers, by the names that `running` takes. It takes those of the conformance suite too: ``uvicorn[h11]``."""
+LOADED_WITH: Final = ("uvloop", "httptools", "h11", "websockets", "fastapi")
+"""What servers are made of: its version is said beside theirs."""
 
 _TARGETS: Final = {"asgiserve": "asgiserve[httptools]", "uvicorn": "uvicorn[httptools]"}
 _LOOPS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -77,7 +93,7 @@ if output:
 os.execv(sys.argv[4], sys.argv[4:])
 """
 _START_SECONDS: Final = 20.0
-_ANSWER_SECONDS: Final = 2.0
+_TRIES: Final = 10
 _STOP_SECONDS: Final = 3.0
 _KILLED_SECONDS: Final = 5.0
 _FIRST_PAUSE: Final = 0.01
@@ -189,12 +205,15 @@ class Server:
             raise TargetError(f"{self.name} cannot be started: {error}") from error
 
     def _wait_ready(self, path: str, seconds: float) -> None:
-        """Until it answers a request, which is more than that it listens: gunicorn and granian listen before their worker is there."""
+        """Until it answers a request, which is more than that it listens: gunicorn and granian listen before their worker is there.
+
+        One answer may take a tenth of the time.
+        """
         end = time.monotonic() + seconds
         pause = _FIRST_PAUSE
         while True:
             try:
-                return _ask(self.port, path, tls=self.tls)
+                return _ask(self.port, path, seconds / _TRIES, tls=self.tls)
             except (OSError, http.client.HTTPException) as error:
                 last = f"{type(error).__name__}: {error}"
             if not self.alive or time.monotonic() > end:
@@ -228,7 +247,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(
+def running(  # noqa: PLR0913 - all but two by name alone
     name: str,
     app: str = "bench.apps:app",
     *,
@@ -239,7 +258,9 @@ def running(
     tls: tuple[str, str] | None = None,
     nofile: int | None = None,
     python: str = sys.executable,
+    prefix: Sequence[str] = (),
     ready_path: str = "/",
+    ready_seconds: float = _START_SECONDS,
 ) -> Iterator[Server]:
     """A server with ``app`` on 127.0.0.1, that answers; it and all that it started have ended behind the block.
 
@@ -253,7 +274,9 @@ def running(
         tls: the paths of its certificate and its key.
         nofile: its limit of file descriptors, the hard one too, so that it cannot raise it.
         python: the interpreter.
+        prefix: a command that runs the server, with its options: ``("/usr/bin/valgrind", "--tool=callgrind")``. It becomes the server's process.
         ready_path: is asked until there is an answer, of any status.
+        ready_seconds: how long.
 
     Raises:
         TargetError: it is not installed, ended, or does not answer. The message has what it wrote.
@@ -266,11 +289,11 @@ def running(
         port = resources.enter_context(_held_port())
         log = Path(folder) / "access.log" if access_log else None
         told = {**(settings or {}), **({} if tls is None else {"certfile": tls[0], "keyfile": tls[1]})}
-        command = [*_command(target, Place(app, str(ROOT), target.python, port=port), told, tls), *_base_options(target, log), *options]
+        command = [*prefix, *_command(target, Place(app, str(ROOT), target.python, port=port), told, tls), *_base_options(target, log), *options]
         server = Server(name, version_of(target), port, command, tls=tls is not None, log=log)
         server._start(environment=free_of_options(os.environ), cwd=folder, cpu=cpu, nofile=nofile)  # noqa: SLF001 - of this module
         resources.callback(server._stop)  # noqa: SLF001 - as above
-        server._wait_ready(ready_path, _START_SECONDS)  # noqa: SLF001 - as above
+        server._wait_ready(ready_path, ready_seconds)  # noqa: SLF001 - as above
         yield server
 
 
@@ -293,6 +316,20 @@ def available(names: Iterable[str] = PEERS, python: str = sys.executable) -> tup
 def versions(names: Iterable[str] = PEERS, python: str = sys.executable) -> dict[str, str]:
     """The version of each, "?" where nobody knows."""
     return {name: version_of(target_of(name, python)) or "?" for name in names}
+
+
+def unavailable(name: str, python: str = sys.executable, modules: Iterable[str] = ()) -> str:
+    """Why the interpreter cannot import the server or one of ``modules``, without the folder in which it is; "" where it can."""
+    target = target_of(name, python)
+    found = unavailable_reason(replace(target, modules={**target.modules, **{module: module for module in modules}}))
+    return "" if found is None else found.replace(python, Path(python).name)
+
+
+def installed(distributions: Iterable[str] = LOADED_WITH, python: str = sys.executable) -> dict[str, str]:
+    """The versions of those that the interpreter has."""
+    target = target_of(PEERS[0], python)
+    found = {name: version_of(replace(target, distribution=name)) for name in distributions}
+    return {name: version for name, version in found.items() if version is not None}
 
 
 def free_of_options(environment: Mapping[str, str]) -> dict[str, str]:
@@ -329,15 +366,15 @@ def _held_port() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-def _ask(port: int, path: str, *, tls: bool) -> None:
+def _ask(port: int, path: str, seconds: float, *, tls: bool) -> None:
     connection: http.client.HTTPConnection
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS, context=context)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=seconds, context=context)
     else:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     with contextlib.closing(connection):
         connection.request("GET", path, headers={"Connection": "close"})
         connection.getresponse().read()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.metadata
 import json
 import os
 import random
@@ -21,17 +20,15 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from asgi_conformance.servers import unavailable_reason
 from bench.figures import OURS, Contender, Report, Row, Sample, tables
 from bench.load import started
 from bench.machine import Cores, Progress, choose_cores, describe_machine, python_version
 from bench.picture import draw
-from bench.servers import PEERS, ROOT, Server, TargetError, running, target_of, versions
-from bench.workloads import WORKLOADS, Workload, check_answer
+from bench.servers import PEERS, ROOT, Server, TargetError, installed, running, unavailable, versions
+from bench.workloads import NUMBER, WORKLOADS, Workload, check_answer
 from bench.wrk import MISSING, Load, find_wrk, run_wrk
 
 if TYPE_CHECKING:
@@ -40,8 +37,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 RESULTS: Final = ROOT / "bench" / "results"
-LOADED_WITH: Final = ("uvloop", "httptools", "h11", "websockets", "fastapi")
-"""What servers are made of: its version is said beside theirs."""
 WARM_UP_SECONDS: Final = 0.5
 KEEP_ALIVE_SECONDS: Final = 60
 # More than 1,000 connections and what the server has open itself.
@@ -174,7 +169,14 @@ def _measure_wrk(workload: Workload, server: Server, given: Given) -> tuple[floa
     for seconds in (min(WARM_UP_SECONDS, given.seconds), given.seconds):
         lines, cpu = server.logged_lines, server.cpu_seconds()
         load = run_wrk(
-            given.wrk, url, seconds=seconds, connections=workload.connections, method=workload.method, body=workload.body, fields=workload.fields
+            given.wrk,
+            url,
+            seconds=seconds,
+            connections=workload.connections,
+            method=workload.method,
+            body=workload.body,
+            fields=workload.fields,
+            number=NUMBER if workload.varied else "",
         )
         cpu = server.cpu_seconds() - cpu
     if not load.problem and load.received < load.requests * len(workload.expected):
@@ -247,13 +249,13 @@ def _entries(options: argparse.Namespace, left_out: list[str]) -> list[Entry]:
     found = []
     for entry in entries:
         try:
-            reason = unavailable_reason(target_of(entry.name, entry.python))
+            reason = unavailable(entry.name, entry.python)
         except TargetError as error:
             raise SystemExit(f"{entry.name}: {error}") from None
-        if reason is None:
-            found.append(entry)
+        if reason:
+            left_out.append(f"{entry.label}: {reason}")
         else:
-            left_out.append(f"{entry.label}: {_public(reason, entry.python)}")
+            found.append(entry)
     return found
 
 
@@ -264,7 +266,7 @@ def _workloads(options: argparse.Namespace, entries: list[Entry], wrk: str | Non
             continue
         if workload.load == "wrk" and wrk is None:
             left_out.append(f"{workload.title}: {MISSING}")
-        elif workload.tls and (missing := _missing(Entry("", OURS, sys.executable), "trustme")):
+        elif workload.tls and (missing := unavailable(OURS, modules=["trustme"])):
             left_out.append(f"{workload.title}: {missing}")
         elif entries and all(reasons := [_missing_for(workload, entry) for entry in entries]):
             left_out.append(f"{workload.title}: {reasons[0]}")
@@ -275,19 +277,7 @@ def _workloads(options: argparse.Namespace, entries: list[Entry], wrk: str | Non
 
 def _missing_for(workload: Workload, entry: Entry) -> str:
     """Why the workload's application cannot be imported by the contender, or ""."""
-    return next((reason for name in workload.needs if (reason := _missing(entry, name))), "")
-
-
-def _missing(entry: Entry, module: str) -> str:
-    """Why ``module`` cannot be imported there, or ""."""
-    target = target_of(entry.name, entry.python)
-    reason = unavailable_reason(replace(target, modules={**target.modules, module: module}))
-    return "" if reason is None else _public(reason, entry.python)
-
-
-def _public(text: str, python: str) -> str:
-    """Without the folder in which somebody's Python is."""
-    return text.replace(python, Path(python).name)
+    return unavailable(entry.name, entry.python, workload.needs)
 
 
 def _groups(workloads: list[Workload]) -> list[list[Workload]]:
@@ -323,18 +313,12 @@ def _empty_report(given: Given, left_out: list[str], options: argparse.Namespace
 
 
 def _software(wrk: str | None) -> str:
-    names = {name: found for name in LOADED_WITH if (found := _version(name))}
+    names = installed()
     if wrk is not None:
         # It says its version with its usage, and ends with status 1.
         said = subprocess.run([wrk, "-v"], capture_output=True, text=True, check=False, timeout=10).stdout.split()
         names["wrk"] = said[1] if len(said) > 1 else "?"
     return ", ".join(f"{name} {version}" for name, version in names.items())
-
-
-def _version(distribution: str) -> str | None:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(distribution)
-    return None
 
 
 def _command(options: argparse.Namespace) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bench.servers import Server
 
-__all__ = ["BROWSER", "LOGGED", "PLAIN", "WORKLOADS", "Workload", "check_answer"]
+__all__ = ["BROWSER", "LOGGED", "NUMBER", "PLAIN", "WORKLOADS", "Workload", "check_answer", "problem_of"]
 
 PLAIN: Final = "plain"
 LOGGED: Final = "log"
@@ -41,6 +41,9 @@ BROWSER: Final[Mapping[str, str]] = {
     "Cookie": "session=4f2a9c0d1e8b7a6f5c4d3e2b1a0f9e8d; theme=dark; csrftoken=Zk3mQ9xT7vLp2RwY",
 }
 """15 fields, as a browser sends them beside Host."""
+NUMBER: Final = "00000000"
+"""Stands in the target and the fields of a varied workload where each request has a number of its own."""
+_VARIED: Final = {**BROWSER, "Cookie": f"session=4f2a9c0d1e8b7a6f5c4d3e2b{NUMBER}; theme=dark; csrftoken=Zk3mQ9xT7vLp2RwY"}
 UPLOAD: Final = b"u" * 65536
 _FASTAPI: Final = b'{"message":"Hello, world!","items":[1,2,3]}'
 _SECONDS: Final = 10.0
@@ -62,6 +65,7 @@ class Workload:
         load: "wrk", "websocket" or "idle".
         connections: how many at once.
         size: of a WebSocket message.
+        varied: no two requests are the same: where `NUMBER` stands, each has another, so that what a server remembers of one helps with none.
         close: each request is to have a connection of its own.
         tls: encrypted.
         access_log: with the access log on, into a file.
@@ -79,6 +83,7 @@ class Workload:
     load: str = "wrk"
     connections: int = 32
     size: int = 0
+    varied: bool = False
     close: bool = False
     tls: bool = False
     access_log: bool = False
@@ -93,6 +98,13 @@ class Workload:
 WORKLOADS: Final = (
     Workload(PLAIN, "plain text"),
     Workload("browser", "plain text, a browser's 15 fields", "/shop/items?page=2&sort=price", fields=BROWSER),
+    Workload(
+        "browser-varied",
+        "a browser's 15 fields, each request another",
+        f"/shop/items?page={NUMBER}&sort=price",
+        fields=_VARIED,
+        varied=True,
+    ),
     Workload("upload", "64 KiB upload, echoed", "/echo", method="POST", body=UPLOAD, expected=UPLOAD, connections=8),
     Workload("medium", "10 KiB download", "/medium", expected=MEDIUM),
     Workload("large", "1 MiB download", "/large", expected=LARGE, connections=8),
@@ -115,14 +127,15 @@ def check_answer(workload: Workload, server: Server) -> str:
                 connection.request(workload.method, workload.path, workload.body or None, dict(workload.fields))
                 response = connection.getresponse()
                 body = response.read()
-                if problem := _judge(workload, response, body):
+                if problem := problem_of(workload, response, body):
                     return problem
     except (OSError, http.client.HTTPException) as error:
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def _judge(workload: Workload, response: http.client.HTTPResponse, body: bytes) -> str:
+def problem_of(workload: Workload, response: http.client.HTTPResponse, body: bytes) -> str:
+    """What is wrong with an answer; "" where it is right."""
     if response.status != http.client.OK:
         return f"status {response.status}"
     if body != workload.expected:

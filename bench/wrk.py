@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import resource
+import secrets
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,20 @@ done = function(summary, latency, requests)
     summary.requests, summary.duration, summary.bytes, e.connect, e.read, e.write, e.status, e.timeout), '\\n')
 end
 """
+# The request is made once and cut where the number stands; then each is one concatenation. Nothing comes twice: of a list that is repeated, a server
+# that remembers as many would know each request.
+_VARIED: Final = """
+local parts, number = {}, %d
+init = function(args)
+  for part in (wrk.format() .. "%s"):gmatch("(.-)%s") do parts[#parts + 1] = part end
+end
+request = function()
+  number = number + 1
+  return table.concat(parts, string.format("%%08d", number))
+end
+"""
+# A run is far shorter than the numbers that are left behind this one.
+_NUMBERS: Final = 90_000_000
 _ERRORS: Final = {
     "connect": "connects that failed",
     "read": "read errors",
@@ -67,10 +82,21 @@ def find_wrk() -> str | None:
 
 
 def run_wrk(
-    wrk: str, url: str, *, seconds: float, connections: int, method: str = "GET", body: bytes = b"", fields: Mapping[str, str] | None = None
+    wrk: str,
+    url: str,
+    *,
+    seconds: float,
+    connections: int,
+    method: str = "GET",
+    body: bytes = b"",
+    fields: Mapping[str, str] | None = None,
+    number: str = "",
 ) -> Load:
-    """Load ``url`` from one thread for about so many seconds, each connection with one request at a time."""
-    with _script(method, body) as script:
+    """Load ``url`` from one thread for about so many seconds, each connection with one request at a time.
+
+    Where ``number`` stands in the URL's path and the fields, each request has a number of its own, of eight digits.
+    """
+    with _script(method, body, number) as script:
         whole = math.ceil(seconds) + _GRACE_SECONDS
         command = [wrk, "-t", "1", "-c", str(connections), "-d", f"{whole}s", "--timeout", f"{_TIMEOUT_SECONDS}s", "-s", script]
         for name, value in (fields or {}).items():
@@ -112,8 +138,11 @@ def _end_after(process: subprocess.Popen[str], seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def _script(method: str, body: bytes) -> Iterator[str]:
+def _script(method: str, body: bytes, number: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="asgiserve-bench-") as folder:
         path = Path(folder) / "load.lua"
-        path.write_text(f'wrk.method = "{method}"\n' + (f"wrk.body = {quote_lua(body)}\n" if body else "") + _DONE, encoding="ascii")
+        request = f'wrk.method = "{method}"\n' + (f"wrk.body = {quote_lua(body)}\n" if body else "")
+        # Not from the same number each time: the warm-up before a measurement is a run of its own.
+        varied = _VARIED % (secrets.randbelow(_NUMBERS), number, number) if number else ""
+        path.write_text(request + varied + _DONE, encoding="ascii")
         yield str(path)

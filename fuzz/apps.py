@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from asgiserve.config import WebSocketConfig
-from asgiserve.core.websocket import WebSocketStream, accept_fields, negotiate_extensions
+from asgiserve.core.websocket import WebSocketStream
+from asgiserve.core.websocket_handshake import accept_fields, negotiate_extensions
 from asgiserve.errors import LocalProtocolError
 from tests.support.sansio import answer, echo, ignore
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from asgiserve.asgi.proxy import TrustedProxies
 from asgiserve.core.chunked import ChunkedReader
-from asgiserve.core.websocket import accept_fields, check_handshake, negotiate_extensions, offered_subprotocols
+from asgiserve.core.websocket_handshake import accept_fields, check_handshake, negotiate_extensions, offered_subprotocols
 from asgiserve.errors import LocalProtocolError, RemoteProtocolError
 from asgiserve.http import fields, framing, lines, target
 from fuzz import corpus

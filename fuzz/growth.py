@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from asgiserve.asgi.proxy import TrustedProxies
 from asgiserve.config import WebSocketConfig
-from asgiserve.core.websocket import check_handshake, negotiate_extensions
+from asgiserve.core.websocket_handshake import check_handshake, negotiate_extensions
 from asgiserve.http.fields import list_elements, parse_field_lines
 from asgiserve.http.target import parse_target
 from fuzz import apps, corpus

@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from asgiserve.core.exchange import Exchange
     from asgiserve.core.transport import Transport
@@ -180,6 +180,10 @@ class FaultTransport(asyncio.Transport):
             self._transport.write(data)
         else:
             self._hold(bytes(data))
+
+    def writelines(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+        """As `write`: what is written at once is looked at once."""
+        self.write(b"".join(pieces))
 
     def write_eof(self) -> None:
         """Half-close behind what is held."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from asgiserve.core.websocket import offered_subprotocols
+from asgiserve.core.websocket_handshake import offered_subprotocols
 from asgiserve.http.target import METHODS
 
 if TYPE_CHECKING:

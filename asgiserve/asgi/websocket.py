@@ -14,7 +14,8 @@ from asgiserve.asgi.http import wait_writable
 from asgiserve.asgi.messages import ACCEPTED, CLOSED, CONNECTING, DENYING, WEBSOCKET_SEND, WEBSOCKET_TYPES, as_bytes, message_type, refuse_order
 from asgiserve.asgi.scope import websocket_scope
 from asgiserve.core.exchange import DONE
-from asgiserve.core.websocket import ABNORMAL, INTERNAL_ERROR, NORMAL, WebSocketStream, accept_fields, negotiate_extensions
+from asgiserve.core.websocket import ABNORMAL, INTERNAL_ERROR, NORMAL, WebSocketStream
+from asgiserve.core.websocket_handshake import accept_fields, negotiate_extensions
 from asgiserve.errors import ClientDisconnected, LocalProtocolError
 from asgiserve.http.fields import check_response_fields
 
@@ -106,6 +107,7 @@ class WebSocketCall:
                 # S65: a handshake that failed or was denied is 1006 to the application (asgiref 364).
                 return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
             waiter = self.context.create_waiter()
+            # Two calls of `receive` may wait at once.
             if self._waiters is None:
                 self._waiters = [waiter]
                 self.exchange.on_event = self._wake
@@ -127,6 +129,32 @@ class WebSocketCall:
             LocalProtocolError: the message breaks a rule of ASGI, HTTP or WebSocket. Nothing of it was sent.
             ClientDisconnected: the connection is closing or closed.
         """
+        stream = self._stream
+        exchange = self.exchange
+        # An application may send anything.
+        given: Any = message
+        # Most messages by far: what is asked here is what `_send_other` asks, of this one kind.
+        sends = (
+            stream is not None
+            and self._state is ACCEPTED
+            and stream.disconnect is None
+            and not exchange.aborted
+            and isinstance(given, dict)
+            and given.get("type") == "websocket.send"
+        )
+        if stream is not None and sends:
+            _send_message(stream, message)
+        else:
+            self._send_other(message)
+        if exchange.sink.write_gate.shut and exchange.response_state is not DONE:
+            await wait_writable(self.context, exchange)
+        elif stream is not None and sends and self.peer.gone():
+            # As in HttpCall.send.
+            stream.connection_lost()
+            raise ClientDisconnected("the WebSocket is closed")
+
+    def _send_other(self, message: dict[str, Any]) -> None:
+        """Any message but one that an open WebSocket sends."""
         kind = message_type(message, WEBSOCKET_TYPES)
         if self.exchange.aborted or (self._stream is not None and self._stream.disconnect is not None):
             raise ClientDisconnected("the WebSocket is closed")
@@ -135,9 +163,7 @@ class WebSocketCall:
             raise ClientDisconnected("the WebSocket is closed")
         if kind not in WEBSOCKET_SEND[self._state]:
             raise refuse_order(kind, self._state, WEBSOCKET_SEND)
-        if kind == "websocket.send":
-            self._send_message(message)
-        elif kind == "websocket.accept":
+        if kind == "websocket.accept":
             self._accept(message)
         elif kind == "websocket.close":
             self._close(message)
@@ -152,28 +178,6 @@ class WebSocketCall:
             self.exchange.body(body, more=more)
             if not more:
                 self._state = CLOSED
-        if self.exchange.sink.write_gate.shut and self.exchange.response_state is not DONE:
-            await wait_writable(self.context, self.exchange)
-        elif kind == "websocket.send" and self._stream is not None and self.peer.gone():
-            # As in HttpCall.send.
-            self._stream.connection_lost()
-            raise ClientDisconnected("the WebSocket is closed")
-
-    def _send_message(self, message: dict[str, Any]) -> None:
-        text = message.get("text")
-        data = message.get("bytes")
-        # S64: exactly one of them.
-        if (text is None) == (data is None):
-            raise LocalProtocolError("websocket.send must have either bytes or text, and not both")
-        stream = self._stream
-        if stream is None:
-            raise ClientDisconnected("the WebSocket is closed")
-        if text is not None:
-            if not isinstance(text, str):
-                raise LocalProtocolError(f"the text of websocket.send must be str, not {type(text).__name__}")
-            stream.send(text)
-        else:
-            stream.send(as_bytes(data, "the bytes of websocket.send"))
 
     def _accept(self, message: dict[str, Any]) -> None:
         request = self.exchange.head
@@ -217,3 +221,17 @@ class WebSocketCall:
             return
         self._stream.close(code, reason)
         self._state = CLOSED
+
+
+def _send_message(stream: WebSocketStream, message: dict[str, Any]) -> None:
+    text = message.get("text")
+    data = message.get("bytes")
+    # S64: exactly one of them.
+    if (text is None) == (data is None):
+        raise LocalProtocolError("websocket.send must have either bytes or text, and not both")
+    if text is None:
+        stream.send(as_bytes(data, "the bytes of websocket.send"))
+    elif isinstance(text, str):
+        stream.send(text)
+    else:
+        raise LocalProtocolError(f"the text of websocket.send must be str, not {type(text).__name__}")

@@ -183,7 +183,7 @@ class Http1Connection(EndingConnection):
         self._state = CLOSED
         self._deadlines.clear_all()
         self._buffer.clear()
-        self._heads.close()
+        self._heads.forget()
         exchange = self.exchange
         if exchange is not None:
             self.exchange = None

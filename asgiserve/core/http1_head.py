@@ -1,8 +1,6 @@
 """Reading one complete request head of HTTP/1.x.
 
-The law of this module: sizes first, then the request line, then the fields by way of the parser, then what they mean together. A `HeadReader` is the
-object that the parser calls back (a forwarding layer between them was measured at 34 % of a request), and the only place that knows which parser
-it is.
+The law of this module: sizes first, then the request line, then the fields by way of the parser, then what they mean together.
 """
 
 from __future__ import annotations
@@ -12,18 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 from asgiserve.core.parsers import ParserFactory
 from asgiserve.core.request import Framing, RequestHead
-from asgiserve.core.websocket import check_handshake
+from asgiserve.core.websocket_handshake import check_handshake
 from asgiserve.errors import RemoteProtocolError
 from asgiserve.http.fields import list_elements, parse_field_lines
 from asgiserve.http.framing import request_body_length
-from asgiserve.http.lines import lone_line_break, strip_line_whitespace
-from asgiserve.http.target import Target, begins_request_line, parse_request_line, parse_target, valid_host
+from asgiserve.http.lines import lone_line_break
+from asgiserve.http.target import Target, begins_request_line, parse_request_line, parse_target, read_plain_line, valid_host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asgiserve.config import Limits
-    from asgiserve.core.parsers import HeadCallbacks, HeadParser, KnownLine
+    from asgiserve.core.parsers import HeadCallbacks, KnownLine
     from asgiserve.http.fields import Field
 
 __all__ = ["HeadBuffer", "HeadReader"]
@@ -36,13 +34,6 @@ _MAX_EMPTY_LINES: Final = 5
 _MAX_SAME_BLOCK: Final = 4096
 _MAX_KNOWN_LINE: Final = 256
 _MAX_KNOWN_LINES: Final = 1024
-
-# The fields that are the connection's business, or a trusted proxy's.
-_SPECIAL: Final = frozenset(
-    b"host content-length transfer-encoding connection proxy-connection expect upgrade te x-forwarded-for x-forwarded-proto forwarded".split()
-)
-
-_NOTHING: Final[list[Field]] = []
 
 _FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"forwarded"})
 
@@ -155,11 +146,8 @@ class _FieldLines:
         self._callbacks.on_headers_complete()
 
 
-_FIELD_LINES: Final = ParserFactory("field lines", _FieldLines, None)
-
-
 class HeadReader:
-    """Call `read` with each head of a connection, and `close` at its end.
+    """Call `read` with each head of a connection, and `forget` where the next one is not soon.
 
     Args:
         limits: sizes and numbers.
@@ -169,17 +157,12 @@ class HeadReader:
 
     __slots__ = (
         "_block",
-        "_complete",
-        "_fields",
         "_limits",
         "_line",
-        "_make_parser",
-        "_methods",
         "_parser",
         "_request",
         "_request_lines",
         "_small_head",
-        "_special",
         "_websocket",
     )
 
@@ -187,39 +170,18 @@ class HeadReader:
         self._limits = limits
         # A head of this size breaks neither of its two limits.
         self._small_head = min(limits.max_request_line_bytes, limits.max_head_bytes)
-        self._make_parser = parser.make
-        self._methods = parser.methods
         self._request_lines = parser.request_lines
         self._websocket = websocket
-        self._parser: HeadParser | None = None
+        self._parser = parser.fields
         # The last head: its request line, what stood behind that, and what both said.
         self._line = b""
         self._block = b""
         self._request = _NO_REQUEST
-        self._fields = self._special = _NOTHING
-        self._complete = False
-
-    def close(self) -> None:
-        """No more heads: the parser, which knows its reader, is let go."""
-        self.forget()
 
     def forget(self) -> None:
-        """Let go of what the last head said, and of the parser: the next head is not soon, and a connection that waits should weigh little."""
-        self._parser = None
-        self._fields = self._special = _NOTHING
+        """Let go of what the last head said: the next one is not soon, and a connection that waits should weigh little."""
         self._line = self._block = b""
         self._request = _NO_REQUEST
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """The parser read a field."""
-        name = name.lower()
-        self._fields.append((name, value))
-        if name in _SPECIAL:
-            self._special.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """The parser read the whole head."""
-        self._complete = True
 
     def read(self, head: bytes) -> RequestHead:
         """The request that ``head`` is, from the request line to the empty line.
@@ -241,7 +203,7 @@ class HeadReader:
                 self._request = request = RequestHead(method, target, minor_version, before.fields, before.framing)
                 return request
         method, target, minor_version = line = self._request_lines.get(request_line) or self._read_request_line(head, request_line)
-        fields = self._parse_fields(head, method, minor_version, len(request_line) + 2)
+        fields = self._parser.parse(block)
         if len(fields) > self._limits.max_field_count:
             raise RemoteProtocolError(f"more than {self._limits.max_field_count} fields in the request head", status=431, clause="RFC 6585 §5")
         framing = self._read_framing(line, fields)
@@ -260,26 +222,18 @@ class HeadReader:
             raise _head_too_large(self._limits)
 
     def _read_request_line(self, head: bytes, request_line: bytes) -> KnownLine:
-        """Read a request line that is not known as it stands, and remember it without its query."""
-        known_lines = self._request_lines
-        before, question, behind = request_line.partition(b"?")
-        if question:
-            query, _, version = behind.rpartition(b" ")
-            known = known_lines.get(b"%b %b" % (before, version))
-            text = query.decode("latin-1")
-            # As in `parse_target`: everything printable but "#".
-            if known is not None and text.isascii() and text.isprintable() and "#" not in text and " " not in text:
-                method, target, minor_version = known
-                return method, Target(target.raw_path, target.path, query, None), minor_version
-        line = parse_request_line(head)
-        target = parse_target(line.method, line.target)
-        if len(before) <= _MAX_KNOWN_LINE and target.authority is None:
-            if len(known_lines) >= _MAX_KNOWN_LINES:
-                known_lines.clear()
-            # A query is seldom the next one's, and may hold what should not be kept.
-            without_query = Target(target.raw_path, target.path, b"", None)
-            known_lines[b"%b %b HTTP/1.%d" % (line.method, target.raw_path, line.minor_version)] = line.method, without_query, line.minor_version
-        return line.method, target, line.minor_version
+        """Read a request line that is not known, and remember it where it may well come again."""
+        line = read_plain_line(request_line)
+        if line is None:
+            parsed = parse_request_line(head)
+            line = parsed.method, parse_target(parsed.method, parsed.target), parsed.minor_version
+        target = line[1]
+        # A query is seldom the next one's, and may hold what should not be kept.
+        if not target.query and target.authority is None and len(request_line) <= _MAX_KNOWN_LINE:
+            if len(self._request_lines) >= _MAX_KNOWN_LINES:
+                self._request_lines.clear()
+            self._request_lines[request_line] = line
+        return line
 
     def explain(self, head: bytes, error: RemoteProtocolError) -> RemoteProtocolError:
         """Why ``head`` is refused, of which `read` raised ``error``: the same for each parser, and however the head was cut.
@@ -291,45 +245,16 @@ class HeadReader:
         partial.append(head[: min(len(head) - 1, limits.max_head_bytes + 1)])
         try:
             partial.check_partial()
-            HeadReader(limits, _FIELD_LINES, websocket=self._websocket).read(head)
+            HeadReader(limits, ParserFactory("field lines", _FieldLines), websocket=self._websocket).read(head)
         except RemoteProtocolError as first:
             return first
         return error
-
-    def _parse_fields(self, head: bytes, method: bytes, minor_version: int, line_end: int) -> list[Field]:
-        """The head's fields by way of the parser."""
-        if b" \r\n" in head or b"\t\r\n" in head:
-            head = strip_line_whitespace(head)
-        if minor_version > 1 or (self._methods is not None and method not in self._methods):
-            # llhttp knows a fixed list of methods and no HTTP/1.2; both were read and checked before, so that it is told something it knows.
-            head = b"GET / HTTP/1.1\r\n" + head[line_end:]
-        fields: list[Field] = []
-        self._fields = fields
-        self._special = []
-        self._complete = False
-        parser = self._parser
-        if parser is None:
-            parser = self._parser = self._make_parser(self)
-        try:
-            parser.feed_data(head)
-        except RemoteProtocolError:
-            self._parser = None
-            raise
-        except Exception:  # noqa: BLE001 - each parser has its own; all of them mean the same
-            self._parser = None
-            # After the head is complete httptools raises to hand an upgrade over; that is decided here.
-            if not self._complete:
-                raise RemoteProtocolError("the request head is malformed", clause="RFC 9112 §5") from None
-        if not self._complete:
-            self._parser = None
-            raise RemoteProtocolError("the request head is malformed", clause="RFC 9112 §5")
-        return fields
 
     def _read_framing(self, line: KnownLine, fields: list[Field]) -> Framing:
         """Read the fields that are the connection's business. An absolute target's authority is put into ``fields``."""
         method, _, minor_version = line
         special: dict[bytes, list[bytes]] = {}
-        for name, value in self._special:
+        for name, value in self._parser.special:
             special.setdefault(name, []).append(value)
         _check_host(special.pop(b"host", ()), line, fields)
         if not special and minor_version:
@@ -340,7 +265,7 @@ class HeadReader:
         framing.keep_alive = b"close" not in options and (minor_version > 0 or b"keep-alive" in options)
         codings, lengths = special.get(b"transfer-encoding", ()), special.get(b"content-length", ())
         if codings or lengths:
-            framing.body_length = self._read_body_length(minor_version, codings, lengths)
+            framing.body_length = request_body_length(minor_version, codings, lengths)
         # RFC 9110 §10.1.1: in an HTTP/1.0 request the expectation MUST be ignored. After framing and Host, which llhttp looks at as well.
         if minor_version and b"expect" in special:
             if any(value.lower() != b"100-continue" for value in special[b"expect"]):
@@ -352,22 +277,12 @@ class HeadReader:
         # RFC 9110 §10.1.4
         framing.trailers_wanted = any(b"trailers" in list_elements(value) for value in special.get(b"te", ()))
         framing.forwarded = not special.keys().isdisjoint(_FORWARDED)
-        if b"proxy-connection" in special:
-            # No field of HTTP, but llhttp obeys its `close` and would refuse the next head: that gets a parser of its own.
-            self._parser = None
         # RFC 9110 §7.8: Upgrade counts only with the connection option, and never in HTTP/1.0. One that is not taken is ignored.
         if minor_version and b"upgrade" in options and self._websocket and method == b"GET":
             upgrade = [element for value in special.get(b"upgrade", ()) for element in list_elements(value)]
             if upgrade and upgrade[0] == b"websocket":
                 _take_upgrade(framing, fields)
         return framing
-
-    def _read_body_length(self, minor_version: int, codings: Sequence[bytes], lengths: Sequence[bytes]) -> int:
-        length = request_body_length(minor_version, codings, lengths)
-        if length:
-            # Only a message without a body leaves httptools ready for the next head.
-            self._parser = None
-        return length
 
 
 def _check_host(hosts: Sequence[bytes], line: KnownLine, fields: list[Field]) -> None:

@@ -24,7 +24,7 @@ __all__ = ["CONTINUE", "ResponseWriter", "encode_refusal", "encode_switch"]
 
 CONTINUE: Final = STATUS_LINES[100] + b"\r\n"
 
-# From here on content is written by itself: copying it costs more than one more piece. 1 MiB: 199 us beside 223.
+# From here on content is not joined with its head: copying costs more than one more piece. 1 MiB: 199 us beside 223.
 _LARGE: Final = 32768
 
 _CHUNKED_LINE: Final = b"transfer-encoding: chunked\r\n"
@@ -88,15 +88,13 @@ class ResponseWriter:
         if closing or exchange.connection_options or not minor_version:
             parts.append(_connection_field(exchange.connection_options, closing=closing))
         parts.append(b"\r\n")
-        if data:
+        size = len(data)
+        if size:
             if chunked:
-                parts.append(b"%x\r\n" % len(data))
-            if len(data) >= _LARGE:
-                self._transport.write(b"".join(parts))
-                self._transport.write(data)
-                parts.clear()
-            else:
-                parts.append(data)
+                parts.append(b"%x\r\n" % size)
+            if size >= _LARGE:
+                parts = [b"".join(parts)]
+            parts.append(data)
             if chunked:
                 parts.append(b"\r\n")
         if last:
@@ -105,8 +103,10 @@ class ResponseWriter:
                 parts.append(b"0\r\n\r\n")
         self._chunked_response = chunked
         self._close_after = closing
-        if parts:
+        if size < _LARGE:
             self._transport.write(b"".join(parts))
+        else:
+            self._transport.writelines(parts)
         if not last:
             self._answered_at = 0.0
             if self._draining and exchange.content_length is None:
@@ -121,9 +121,7 @@ class ResponseWriter:
         if self._chunked_response:
             end = b"\r\n" if not last or exchange.response_state is not DONE else b"\r\n0\r\n\r\n"
             if size >= _LARGE:
-                write(b"%x\r\n" % size)
-                write(data)
-                write(end)
+                self._transport.writelines((b"%x\r\n" % size, data, end))
             elif size:
                 write(b"%x\r\n%b%b" % (size, data, end))
             elif last and exchange.response_state is DONE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
 
     from asgiserve.core.exchange import Exchange
@@ -22,6 +22,9 @@ class Transport(Protocol):
 
     def write(self, data: bytes, /) -> None:
         """Write without blocking; `Http1Connection.pause_writing` is called where the buffer is over its high-water mark."""
+
+    def writelines(self, pieces: Iterable[bytes], /) -> None:
+        """As `write` for all of them, without joining them where that can be."""
 
     def write_eof(self) -> None:
         """Half-close after the buffer is flushed. Only called where `can_write_eof` says so."""

@@ -1,34 +1,33 @@
-"""WebSocket: the opening handshake and the stream of messages (RFC 6455, RFC 7692).
+"""A WebSocket after its handshake: the stream of messages (RFC 6455, RFC 7692).
 
-The law of this module: the handshake is checked on the head that was already parsed; frames are the ``websockets`` library's, messages are
-ours. A stream tells its exchange when something can be received, counts what the application has not taken, and ends exactly once, with one
-code.
+The law of this module: a whole message in one plain frame is cut out and framed here; every other frame is the ``websockets`` library's, byte
+for byte. Messages are ours. A stream tells its exchange when something can be received, counts what the application has not taken, and ends
+exactly once, with one code.
 """
 
 from __future__ import annotations
 
-import base64
 import codecs
-import hashlib
 import logging
-import re
+import struct
 import sys
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from websockets.exceptions import InvalidHeader, NegotiationError, PayloadTooBig, ProtocolError
-from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Close, Frame, Opcode
-from websockets.headers import build_extension, parse_extension
 from websockets.protocol import OPEN, SERVER, Protocol
 
 from asgiserve.core import deadlines as due
-from asgiserve.errors import ClientDisconnected, LocalProtocolError, RemoteProtocolError
-from asgiserve.http.fields import TOKEN
+from asgiserve.errors import ClientDisconnected, LocalProtocolError
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # pragma: no cover - where the library has no wheel and no compiler
+    from websockets.utils import apply_mask
 
 if TYPE_CHECKING:
     from codecs import IncrementalDecoder
-    from collections.abc import Sequence
 
     from websockets.extensions import Extension
 
@@ -37,14 +36,8 @@ if TYPE_CHECKING:
     from asgiserve.core.exchange import Exchange
     from asgiserve.core.flow import WriteGate
     from asgiserve.core.transport import Transport
-    from asgiserve.http.fields import Field
 
-__all__ = ["WebSocketStream", "accept_fields", "check_handshake", "negotiate_extensions", "offered_subprotocols"]
-
-# RFC 6455 §4.1: base64 of 16 bytes. §1.3: the GUID that the answer is hashed with.
-_key = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
-_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_token = re.compile(TOKEN).fullmatch
+__all__ = ["WebSocketStream"]
 
 # RFC 6455 §7.4.1
 NORMAL: Final = 1000
@@ -58,149 +51,36 @@ SERVICE_RESTART: Final = 1012
 _MAX_REASON_BYTES: Final = 123
 # RFC 6455 §5.2: of a length of 64 bits "the most significant bit MUST be 0".
 _MAX_LENGTH: Final = (1 << 63) - 1
-_utf8_decoder = codecs.getincrementaldecoder("utf-8")
-# Short messages of nothing but repetition are ordinary; what they cost is small.
-_RATIO_FREE_BYTES: Final = 1024 * 1024
 
+# RFC 6455 §5.2: FIN, no reserved bit, and the opcode.
+_WHOLE_TEXT: Final = 0x81
+_WHOLE_BINARY: Final = 0x82
+_OPCODE: Final = 0x0F
+_MASKED: Final = 0x80
+_LENGTH: Final = 0x7F
+_LENGTH_OF_16_BITS: Final = 126
+_MAX_16_BITS: Final = (1 << 16) - 1
+_FIXED_BYTES: Final = 2
+_KEY_BYTES: Final = 4
+_WHOLE: Final = frozenset({_WHOLE_TEXT, _WHOLE_BINARY})
+_LAWFUL: Final = frozenset(first for first in range(256) if first & _OPCODE in set(Opcode))
+_short_head = struct.Struct("!BB").pack
+_medium_head = struct.Struct("!BBH").pack
+_long_head = struct.Struct("!BBQ").pack
+
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 # What is inflated between two looks at how much the application has not taken: zlib makes up to 1032 times as much of it.
 _SLICE_BYTES: Final = 16384
+# From here on a view of a read is cheaper than a copy of its part.
+_VIEW_BYTES: Final = 2048
+# From here on a payload is not joined with its head: copying costs more than one more piece.
+_LARGE: Final = 32 * 1024
+# Shorter reads of a frame that is not complete are put together at once: each object takes more than it holds otherwise.
+_SHORT_READ: Final = 1024
 
 # The library logs each connection's end at INFO; the access log says it better.
 _logger = logging.getLogger("asgiserve.websocket.frames")
 _logger.setLevel(logging.WARNING)
-
-
-def _values(fields: Sequence[Field], name: bytes) -> list[bytes]:
-    return [value for field, value in fields if field == name]
-
-
-def check_handshake(fields: Sequence[Field]) -> None:
-    """Check the fields of an opening handshake (RFC 6455 §4.2.1); method, version and upgrade were checked before.
-
-    Raises:
-        RemoteProtocolError: 426 for another version, 400 for anything else.
-    """
-    versions = _values(fields, b"sec-websocket-version")
-    if versions != [b"13"]:
-        if len(versions) == 1:
-            # RFC 6455 §4.4: "426 Upgrade Required" with the versions that are understood. RFC 9110 §15.5.22: and with Upgrade.
-            raise RemoteProtocolError(
-                "the WebSocket version is not 13",
-                status=426,
-                clause="RFC 6455 §4.4",
-                fields=((b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")),
-            )
-        raise RemoteProtocolError("Sec-WebSocket-Version must be given once", clause="RFC 6455 §4.2.1")
-    keys = _values(fields, b"sec-websocket-key")
-    if len(keys) != 1 or _key(keys[0]) is None:
-        raise RemoteProtocolError("Sec-WebSocket-Key must be given once, as 16 bytes in base64", clause="RFC 6455 §4.2.1")
-    offered_subprotocols(fields)
-    _offered_extensions(fields)
-
-
-def offered_subprotocols(fields: Sequence[Field]) -> list[str]:
-    """The subprotocols that the client offers, in its order, over all lines (RFC 6455 §11.3.4).
-
-    Raises:
-        RemoteProtocolError: 400 where one is no token.
-    """
-    offered: list[str] = []
-    for value in _values(fields, b"sec-websocket-protocol"):
-        for element in value.split(b","):
-            name = element.strip(b" \t")
-            if not name:
-                continue
-            if _token(name) is None:
-                raise RemoteProtocolError("Sec-WebSocket-Protocol is malformed", clause="RFC 6455 §11.3.4")
-            offered.append(name.decode("ascii"))
-    return offered
-
-
-def _offered_extensions(fields: Sequence[Field]) -> list[tuple[str, list[tuple[str, str | None]]]]:
-    offered: list[tuple[str, list[tuple[str, str | None]]]] = []
-    for value in _values(fields, b"sec-websocket-extensions"):
-        try:
-            offered += [
-                (str(name), [(str(key), parameter) for key, parameter in parameters]) for name, parameters in parse_extension(value.decode("latin-1"))
-            ]
-        except InvalidHeader:
-            raise RemoteProtocolError("Sec-WebSocket-Extensions is malformed", clause="RFC 6455 §9.1") from None
-    return offered
-
-
-class _LimitedDeflate(PerMessageDeflate):
-    """permessage-deflate that gives up on a message that inflates out of all proportion (RFC 7692 says nothing of it; RFC 6455 §10.4 does).
-
-    It also holds the library to the size: zlib keeps what is beyond the limit for the next call, so that a short frame which inflates to a little
-    more was cut off there, its rest came with the next message, and behind just as much an empty frame had no limit at all.
-    """
-
-    def __init__(self, agreed: PerMessageDeflate, max_ratio: int | None) -> None:
-        super().__init__(
-            agreed.remote_no_context_takeover,
-            agreed.local_no_context_takeover,
-            agreed.remote_max_window_bits,
-            agreed.local_max_window_bits,
-            agreed.compress_settings,
-        )
-        self._max_ratio = max_ratio
-        self._packed = 0
-        self._inflated = 0
-
-    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """As the base; raises PayloadTooBig, which closes with 1009, also where the ratio of the message so far is too high."""
-        try:
-            # One more than is allowed: where zlib does not fill that, it keeps nothing.
-            decoded = super().decode(frame, max_size=None if max_size is None else max_size + 1)
-        except PayloadTooBig:
-            raise PayloadTooBig(None, max_size) from None
-        if decoded is frame:
-            # A control frame, or one that is not compressed.
-            return frame
-        if max_size is not None and len(decoded.data) > max_size:
-            raise PayloadTooBig(len(decoded.data), max_size)
-        if self._max_ratio is None:
-            return decoded
-        if frame.opcode is not Opcode.CONT:
-            self._packed = self._inflated = 0
-        self._packed += len(frame.data)
-        self._inflated += len(decoded.data)
-        allowed = max(self._packed * self._max_ratio, _RATIO_FREE_BYTES)
-        if self._inflated > allowed:
-            raise PayloadTooBig(self._inflated, allowed)
-        return decoded
-
-
-def negotiate_extensions(fields: Sequence[Field], *, deflate: bool, max_ratio: int | None = None) -> tuple[bytes, list[Extension]]:
-    """The answer to Sec-WebSocket-Extensions (empty: none) and the extensions that are on.
-
-    A message that inflates to more than 1 MiB and to more than ``max_ratio`` times its size is too big. The windows are of 4 KiB, as in
-    websockets' own server: 16 KiB of memory a connection instead of 300 KiB.
-    """
-    if not deflate:
-        return b"", []
-    factory = ServerPerMessageDeflateFactory(server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5})
-    for name, parameters in _offered_extensions(fields):
-        if name != factory.name:
-            continue
-        try:
-            agreed, extension = factory.process_request_params(parameters, [])
-        except NegotiationError:
-            continue
-        return build_extension([(factory.name, agreed)]).encode("ascii"), [_LimitedDeflate(extension, max_ratio)]
-    return b"", []
-
-
-def accept_fields(fields: Sequence[Field], subprotocol: str | None, extensions: bytes) -> list[Field]:
-    """The fields of the 101 that accepts the handshake in ``fields`` (RFC 6455 §4.2.2)."""
-    # The algorithm is the standard's; it proves that WebSocket is understood and protects nothing.
-    digest = hashlib.sha1(_values(fields, b"sec-websocket-key")[0] + _GUID, usedforsecurity=False).digest()
-    answer: list[Field] = [(b"sec-websocket-accept", base64.b64encode(digest))]
-    if subprotocol is not None:
-        answer.append((b"sec-websocket-protocol", subprotocol.encode("ascii")))
-    if extensions:
-        answer.append((b"sec-websocket-extensions", extensions))
-    return answer
 
 
 class _Protocol(Protocol):
@@ -226,6 +106,7 @@ class WebSocketStream:
     """
 
     __slots__ = (
+        "_by_library",
         "_closing",
         "_config",
         "_deadlines",
@@ -233,15 +114,22 @@ class WebSocketStream:
         "_exchange",
         "_fragments",
         "_gate",
+        "_held",
+        "_held_bytes",
         "_is_text",
+        "_max_queue",
+        "_max_size",
+        "_owed",
         "_parts",
         "_paused",
         "_ping_sent",
         "_protocol",
         "_queue",
         "_queued_bytes",
+        "_sends_plainly",
         "_transport",
         "_unread",
+        "_wanted",
         "disconnect",
         "failed",
         "received_bytes",
@@ -250,6 +138,8 @@ class WebSocketStream:
     def __init__(self, exchange: Exchange, config: WebSocketConfig, extensions: list[Extension]) -> None:
         self._exchange = exchange
         self._config = config
+        self._max_size = config.ws_max_size
+        self._max_queue = config.ws_max_queue
         self._protocol = _Protocol(SERVER, state=OPEN, max_size=config.ws_max_size, logger=_logger)
         self._protocol.extensions = extensions
         self._transport: Transport | None = None
@@ -259,6 +149,15 @@ class WebSocketStream:
         self._queued_bytes = 0
         self._paused = False
         self._unread = b""
+        # Who wants to see the library's log sees every frame in it.
+        self._by_library = _logger.isEnabledFor(logging.DEBUG)
+        self._sends_plainly = not extensions and not self._by_library
+        # The beginning of a frame, and how much of it there must be until it is looked at again.
+        self._held: list[bytes | bytearray] = []
+        self._held_bytes = 0
+        self._wanted = 0
+        # How much is still to come of the frame that the library is in.
+        self._owed = 0
         self._closing = False
         self._parts: list[bytes] = []
         self._fragments = 0
@@ -280,19 +179,110 @@ class WebSocketStream:
 
     def receive(self, data: bytes) -> None:
         """Bytes came."""
+        ours = not self._by_library and not self._paused
+        if not ours:
+            self._receive_by_library(data)
+            return
+        if self._wanted:
+            data = self._complete(data)
+        elif self._owed:
+            data = self._pay(data)
+        size = len(data)
+        at = wanted = 0
+        while at < size:
+            if self._by_library or (self._paused and at >= _SLICE_BYTES):
+                self._receive_by_library(data[at:])
+                return
+            wanted = _FIXED_BYTES
+            if size - at < wanted:
+                break
+            first = data[at]
+            length = data[at + 1] - _MASKED
+            if length < 0 or first not in _LAWFUL:
+                # Unlawful whatever follows: the library says so now.
+                self._by_library = True
+                continue
+            start = at + _FIXED_BYTES + _KEY_BYTES
+            if length >= _LENGTH_OF_16_BITS:
+                width = 2 if length == _LENGTH_OF_16_BITS else 8
+                wanted += width
+                if size - at < wanted:
+                    break
+                length = int.from_bytes(data[at + _FIXED_BYTES : at + wanted], "big")
+                start += width
+            end = start + length
+            if first in _WHOLE and length <= self._max_size and not self._fragments:
+                if end > size:
+                    wanted = end - at
+                    break
+                self._is_text = first == _WHOLE_TEXT
+                payload = data[start:end] if length < _VIEW_BYTES else memoryview(data)[start:end]
+                self._receive_message(apply_mask(payload, data[start - _KEY_BYTES : start]))
+            else:
+                self._owed = max(end - size, 0)
+                self._pass_on(data[at:end])
+            at = end
+        if at < size:
+            self._hold(data[at:], wanted)
+
+    def _hold(self, data: bytes, wanted: int) -> None:
+        self._wanted = wanted
+        self._held_bytes += len(data)
+        if not self._held or len(data) >= _SHORT_READ:
+            self._held.append(data)
+            return
+        last = self._held[-1]
+        if isinstance(last, bytearray):
+            last += data
+        else:
+            self._held.append(bytearray(data))
+
+    def _release(self) -> bytes:
+        """What was held, and hold nothing."""
+        held, self._held = self._held, []
+        self._held_bytes = self._wanted = 0
+        return b"".join(held)
+
+    def _complete(self, data: bytes) -> bytes:
+        """What was held, and ``data``; nothing where it is still too little."""
+        self._hold(data, self._wanted)
+        return b"" if self._held_bytes < self._wanted else self._release()
+
+    def _pay(self, data: bytes) -> bytes:
+        """Give the library what is its own; the rest of ``data``."""
+        owed = self._owed
+        self._owed = max(owed - len(data), 0)
+        self._pass_on(data[:owed])
+        return data[owed:]
+
+    def _pass_on(self, data: bytes) -> None:
+        """The library reads ``data``."""
         protocol = self._protocol
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            if self.disconnect is not None:
+                break
+            if isinstance(event, Frame):
+                self._receive_frame(event)
+        if protocol.state is not OPEN:
+            self._by_library = True
+        self._settle()
+
+    def _receive_by_library(self, data: bytes) -> None:
+        """The rest of the stream is the library's, or nothing is read now."""
         for start in range(0, len(data), _SLICE_BYTES):
             if self._paused:
                 # A few compressed bytes may be many messages: they are inflated when the application has taken those before.
                 self._unread += data[start:]
                 break
-            protocol.receive_data(data[start : start + _SLICE_BYTES])
-            for event in protocol.events_received():
-                if self.disconnect is not None:
-                    break
-                if isinstance(event, Frame):
-                    self._receive_frame(event)
-        self._settle()
+            self._pass_on(data[start : start + _SLICE_BYTES])
+
+    def _leave_to_library(self) -> None:
+        """No frame is ours any more; the one that came in part is given to the library as it came."""
+        if not self._by_library:
+            self._by_library = True
+            if self._held:
+                self._pass_on(self._release())
 
     def _resume(self) -> None:
         """The application took everything, or there is nobody to take it: read on, first in what is left of the last read."""
@@ -308,6 +298,9 @@ class WebSocketStream:
 
     def receive_eof(self) -> None:
         """The peer sends no more. Without a closing handshake the connection is lost (RFC 6455 §7.1.5)."""
+        self._by_library = True
+        self._unread = b""
+        self._release()
         self._protocol.receive_eof()
         self._protocol.data_to_send()
         self._end(ABNORMAL, "")
@@ -316,6 +309,7 @@ class WebSocketStream:
         """The transport is gone."""
         self._transport = None
         self._unread = b""
+        self._release()
         close = self._protocol.close_rcvd
         if close is not None:
             self._end(close.code, close.reason)
@@ -372,6 +366,7 @@ class WebSocketStream:
                 self._parts.append(bytes(frame.data))
             if frame.fin:
                 parts, self._parts = self._parts, []
+                self._fragments = 0
                 self._receive_message(b"".join(parts))
             elif frame.data:
                 self._check_fragment()
@@ -394,7 +389,8 @@ class WebSocketStream:
         if self._closing:
             # It crossed our close: nobody takes it, and it must not keep the peer's part of the closing handshake out.
             return
-        self.received_bytes += len(data)
+        size = len(data)
+        self.received_bytes += size
         message: str | bytes = data
         if self._is_text:
             try:
@@ -404,12 +400,8 @@ class WebSocketStream:
                 self._fail(INVALID_DATA, f"{error.reason} at position {error.start}")
                 return
         self._queue.append(message)
-        self._queued_bytes += len(data)
-        if (
-            not self._paused
-            and (len(self._queue) >= self._config.ws_max_queue or self._queued_bytes >= self._config.ws_max_size)
-            and self._transport is not None
-        ):
+        self._queued_bytes += size
+        if (len(self._queue) >= self._max_queue or self._queued_bytes >= self._max_size) and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
         self._exchange.notify()
@@ -446,6 +438,8 @@ class WebSocketStream:
     def _fail(self, code: int, reason: str, *, told: int | None = None) -> None:
         """Fail the connection (RFC 6455 §7.1.7); the application is told ``told``."""
         self.failed = True
+        self._by_library = True
+        self._release()
         self._protocol.fail(code, reason)
         self._end(code if told is None else told, reason)
         if self._flush():
@@ -476,6 +470,7 @@ class WebSocketStream:
         self._closing = True
         self._protocol.send_close(code, reason)
         self._flush()
+        self._leave_to_library()
         if self._deadlines is not None:
             self._deadlines.clear(due.PING)
             self._deadlines.clear(due.PONG)
@@ -504,19 +499,33 @@ class WebSocketStream:
             ClientDisconnected: the connection is closing or closed.
             LocalProtocolError: text that is no Unicode (a lone surrogate).
         """
-        if self._transport is None or self._protocol.state is not OPEN:
+        transport = self._transport
+        if transport is None or self._protocol.state is not OPEN:
             raise ClientDisconnected("the WebSocket is closed")
         if isinstance(message, str):
             try:
                 data = message.encode("utf-8")
             except UnicodeEncodeError as error:
                 raise LocalProtocolError(f"websocket.send: text that cannot be encoded: {error}") from None
-            self._protocol.send_text(data)
+            first = _WHOLE_TEXT
         else:
             data = message
-            self._protocol.send_binary(data)
-        self._exchange.sent_bytes += len(data)
-        self._flush()
+            first = _WHOLE_BINARY
+        size = len(data)
+        self._exchange.sent_bytes += size
+        if not self._sends_plainly:
+            if first == _WHOLE_TEXT:
+                self._protocol.send_text(data)
+            else:
+                self._protocol.send_binary(data)
+            self._flush()
+        elif size < _LENGTH_OF_16_BITS:
+            transport.write(_short_head(first, size) + data)
+        elif size < _LARGE:
+            transport.write(_medium_head(first, _LENGTH_OF_16_BITS, size) + data)
+        else:
+            head = _medium_head(first, _LENGTH_OF_16_BITS, size) if size <= _MAX_16_BITS else _long_head(first, _LENGTH, size)
+            transport.writelines((head, data))
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Start the closing handshake (RFC 6455 §7.1.2).

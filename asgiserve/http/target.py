@@ -18,7 +18,7 @@ from asgiserve.http.fields import TOKEN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["METHODS", "RequestLine", "Target", "parse_request_line", "parse_target", "split_authority", "valid_host"]
+__all__ = ["METHODS", "RequestLine", "Target", "parse_request_line", "parse_target", "read_plain_line", "split_authority", "valid_host"]
 
 # RFC 9112 §3:    request-line = method SP request-target SP HTTP-version
 # RFC 9112 §2.3:  HTTP-version = HTTP-name "/" DIGIT "." DIGIT, HTTP-name = %s"HTTP"
@@ -75,10 +75,33 @@ class Target(NamedTuple):
 
 
 # A named tuple's own constructor is a Python function: 0.23 us beside 0.09.
-_make_line: Callable[[tuple[bytes, bytes, int, int]], RequestLine] = functools.partial(tuple.__new__, RequestLine)
 _make_target: Callable[[tuple[bytes, str, bytes, bytes | None]], Target] = functools.partial(tuple.__new__, Target)
 
 _MINOR_VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
+_PLAIN_METHODS = METHODS - {b"CONNECT"}
+
+
+def read_plain_line(line: bytes) -> tuple[bytes, Target, int] | None:
+    """Method, target and minor version of ``line``, a request line without its CRLF, where it looks as nearly all of them do.
+
+    That is a standard method, an origin-form without anything to decode, and HTTP/1.1 or 1.0. None for any other, which `parse_request_line` and
+    `parse_target` read. Asking str is four times as fast as the regular expressions, and finds the same.
+    """
+    parts = line.split(b" ")
+    if len(parts) != 3:  # noqa: PLR2004 - a request line has three parts
+        return None
+    method, target, version = parts
+    minor_version = _MINOR_VERSIONS.get(version)
+    text = target.decode("latin-1")
+    if minor_version is None or method not in _PLAIN_METHODS or not (text.startswith("/") and text.isascii() and text.isprintable()) or "#" in text:
+        return None
+    query = b""
+    if "?" in text:
+        target, _, query = target.partition(b"?")
+        text = target.decode("ascii")
+    if "%" in text or "\\" in text:
+        return None
+    return method, _make_target((target, text, query, None)), minor_version
 
 
 def parse_request_line(head: bytes) -> RequestLine:
@@ -87,13 +110,6 @@ def parse_request_line(head: bytes) -> RequestLine:
     Raises:
         RemoteProtocolError: 400 where it is malformed, 505 for another major version, 501 for a lower-case standard method.
     """
-    end = head.find(b"\r\n")
-    parts = head[:end].split(b" ")
-    if len(parts) == 3 and parts[0] in METHODS and end > 0:  # noqa: PLR2004 - a request line has three parts
-        # What nearly every request looks like; the target's octets are checked in `parse_target`.
-        known = _MINOR_VERSIONS.get(parts[2])
-        if known is not None and parts[1]:
-            return _make_line((parts[0], parts[1], known, end + 2))
     match = _request_line(head)
     if match is None:
         raise RemoteProtocolError("the request line is malformed", clause="RFC 9112 §3")
@@ -113,15 +129,6 @@ def parse_target(method: bytes, target: bytes) -> Target:
     Raises:
         RemoteProtocolError: 400 where it is malformed or its form does not go with the method, 501 for CONNECT.
     """
-    # Nearly every target: printable ASCII in origin-form with nothing to decode. Asking str is four times as fast as the regular expression.
-    text = target.decode("latin-1")
-    if text.startswith("/") and text.isascii() and text.isprintable() and "#" not in text and " " not in text and method != b"CONNECT":
-        raw_path, query = target, b""
-        if "?" in text:
-            raw_path, _, query = target.partition(b"?")
-            text = raw_path.decode("ascii")
-        if "%" not in text and "\\" not in text:
-            return _make_target((raw_path, text, query, None))
     if method == b"CONNECT":
         # RFC 9112 §3.2.3: authority-form = uri-host ":" port
         host, port = split_authority(target) or (b"", None)

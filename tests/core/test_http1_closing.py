@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from asgiserve.config import WebSocketConfig
 from asgiserve.core.exchange import DONE
-from asgiserve.core.websocket import WebSocketStream, accept_fields
+from asgiserve.core.websocket import WebSocketStream
+from asgiserve.core.websocket_handshake import accept_fields
 from asgiserve.errors import ClientDisconnected
 from pytest_asgiserve.raw import Truncated
 from tests.support.properties import examples

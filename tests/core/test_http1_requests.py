@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from asgiserve.config import WebSocketConfig
-from asgiserve.core.websocket import WebSocketStream, accept_fields
+from asgiserve.core.websocket import WebSocketStream
+from asgiserve.core.websocket_handshake import accept_fields
 from tests.support.sansio import AVAILABLE, CUTS, GET, PARSERS, Call, Seen, Wire, answer, echo, ignore, request
 
 if TYPE_CHECKING:

@@ -77,16 +77,6 @@ def test_asking_for_httptools_where_it_is_not_installed_is_one_clear_line(monkey
     assert "\n" not in str(caught.value)
 
 
-def test_the_methods_that_httptools_is_said_to_know_are_those_that_it_knows() -> None:
-    factory = FACTORIES["httptools"]
-    assert factory.methods is not None
-    for method in factory.methods:
-        assert parse(factory, method + b" / HTTP/1.1\r\nA: b\r\n\r\n") == [(b"a", b"b")], method
-    assert parse(factory, b"FROBNICATE / HTTP/1.1\r\nA: b\r\n\r\n") is None
-    assert FACTORIES["h11"].methods is None
-    assert parse(FACTORIES["h11"], b"FROBNICATE / HTTP/1.1\r\nHost: x\r\n\r\n") == [(b"host", b"x")]
-
-
 # ---- the callbacks
 
 

@@ -13,7 +13,8 @@ from asgiserve.config import WebSocketConfig
 from asgiserve.core import deadlines as due
 from asgiserve.core.deadlines import Deadlines
 from asgiserve.core.flow import WriteGate
-from asgiserve.core.websocket import WebSocketStream, accept_fields, check_handshake, negotiate_extensions, offered_subprotocols
+from asgiserve.core.websocket import WebSocketStream
+from asgiserve.core.websocket_handshake import accept_fields, check_handshake, negotiate_extensions, offered_subprotocols
 from asgiserve.errors import ClientDisconnected, LocalProtocolError, RemoteProtocolError
 from tests.support.websocket import (
     ACCEPT,
@@ -33,7 +34,7 @@ from tests.support.websocket import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from asgiserve.http.fields import Field
 
@@ -219,6 +220,10 @@ class Wire:
 
     def write(self, data: bytes) -> None:
         self.written += data
+
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        for data in pieces:
+            self.write(data)
 
     def pause_reading(self) -> None:
         self._reading = False

@@ -10,7 +10,7 @@ from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
 
 from asgiserve.config import WebSocketConfig
-from asgiserve.core.websocket import negotiate_extensions
+from asgiserve.core.websocket_handshake import negotiate_extensions
 
 MIB = 1024 * 1024
 OFFER = [(b"sec-websocket-extensions", b"permessage-deflate; client_no_context_takeover")]

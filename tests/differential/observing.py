@@ -14,7 +14,8 @@ from unittest import mock
 from asgiserve.asgi.scope import http_scope, websocket_scope
 from asgiserve.config import WebSocketConfig
 from asgiserve.core.parsers import ParserFactory, choose_parser
-from asgiserve.core.websocket import WebSocketStream, accept_fields
+from asgiserve.core.websocket import WebSocketStream
+from asgiserve.core.websocket_handshake import accept_fields
 from tests.support import sansio
 from tests.support.exchanges import FakePeer, make_context
 from tests.support.sansio import AVAILABLE, Wire
@@ -89,7 +90,7 @@ class Log:
         self.heads: list[tuple[Field, ...]] = []
 
     def __call__(self, factory: ParserFactory) -> ParserFactory:
-        return ParserFactory(factory.name, lambda callbacks: factory.make(_Logged(callbacks, self.heads)), factory.methods)
+        return ParserFactory(factory.name, lambda callbacks: factory.make(_Logged(callbacks, self.heads)))
 
 
 class _Logged:

@@ -19,7 +19,7 @@ from asgiserve.core.parsers import choose_parser
 from tests.support.websocket import handshake, split_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
     from collections.abc import Set as AbstractSet
 
     from asgiserve.core.exchange import Exchange
@@ -77,6 +77,9 @@ class Memory:
         return self._aborted
 
     # core.transport.Transport
+
+    def writelines(self, pieces: Iterable[bytes], /) -> None:
+        self.write(b"".join(pieces))
 
     def write(self, data: bytes, /) -> None:
         if not self._closed:

@@ -100,6 +100,9 @@ class FakeTransport:
         """Whether the connection was closed, in whatever way."""
         return self.closed or self.aborted
 
+    def writelines(self, pieces: Iterable[bytes], /) -> None:
+        self.write(b"".join(pieces))
+
     def write(self, data: bytes, /) -> None:
         assert isinstance(data, bytes), data
         assert data, "an empty write"
