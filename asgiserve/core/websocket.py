@@ -69,6 +69,8 @@ _medium_head = struct.Struct("!BBH").pack
 _long_head = struct.Struct("!BBQ").pack
 
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
+# What CPython says of bytes that more bytes may complete.
+_INCOMPLETE: Final = "unexpected end of data"
 # What is inflated between two looks at how much the application has not taken: zlib makes up to 1032 times as much of it.
 _SLICE_BYTES: Final = 16384
 # From here on a view of a read is cheaper than a copy of its part.
@@ -381,7 +383,12 @@ class WebSocketStream:
             return
         try:
             self._decoder.decode(self._parts[-1])
+            # CPython's decoder waits for more behind the beginning of a surrogate (ED A0), which can become nothing.
+            waiting, _ = self._decoder.getstate()
+            waiting.decode("utf-8")
         except UnicodeDecodeError as error:
+            if error.reason == _INCOMPLETE:
+                return
             self._parts = []
             self._fail(INVALID_DATA, f"{error.reason} in fragment {self._fragments}")
 

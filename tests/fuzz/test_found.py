@@ -123,3 +123,17 @@ def test_an_input_that_failed_once_passes(target: str, word: str) -> None:
     tried = decode_input(word)
     assert isinstance(tried, Input)
     TARGETS[target].check(tried)
+
+
+@pytest.mark.parametrize("start", [b"\xed\xa0", b"a\xed\xbf", b"\xe0\x80", b"\xf0\x80", b"\xf4\x90"], ids=bytes.hex)
+def test_a_fragment_that_ends_in_what_can_become_no_character_is_refused_at_once(start: bytes) -> None:
+    wire = opened([])
+    wire.feed(frame(TEXT, start, fin=False))
+    assert close_code(wire) == 1007
+
+
+@pytest.mark.parametrize("start", [b"\xed", b"\xed\x9f", b"\xe2\x82", b"\xf0\x9f", b"\xf0\x9f\x98"], ids=bytes.hex)
+def test_a_fragment_that_ends_inside_of_a_character_may_go_on(start: bytes) -> None:
+    wire = opened([])
+    wire.feed(frame(TEXT, start, fin=False))
+    assert wire.transport.written.endswith(b"\r\n\r\n")
