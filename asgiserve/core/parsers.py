@@ -7,7 +7,7 @@ the connection's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import h11
 
@@ -68,14 +68,6 @@ _SPECIAL: Final = frozenset(
 _HARMLESS: Final = frozenset(b"host te x-forwarded-for x-forwarded-proto forwarded".split())
 _KEEP_ALIVE: Final = (b"connection", b"keep-alive")
 
-# Fields that a client sends with every request, or nearly, and always with the same few values: no secrets, no numbers, nothing of a body.
-_REPEATED: Final = frozenset(
-    b"accept accept-encoding accept-language cache-control content-type dnt host origin pragma priority sec-ch-ua sec-ch-ua-mobile "
-    b"sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user sec-gpc te upgrade-insecure-requests user-agent via "
-    b"x-forwarded-host x-forwarded-port x-forwarded-proto x-requested-with".split()
-)
-_MAX_REPEATED_BYTES: Final = 512
-_MAX_REPEATED_COUNT: Final = 1024
 # Request line and framing are read by ourselves, for every parser: it is told a request that each of them knows.
 _START: Final = b"GET / HTTP/1.1\r\n"
 
@@ -87,74 +79,45 @@ class FieldParser:
     is the connection's business is in ``special`` until the next call.
     """
 
-    __slots__ = ("_complete", "_factory", "_fields", "_known", "_known_special", "_parser", "special")
+    __slots__ = ("_complete", "_factory", "_fields", "_parser", "special")
 
     def __init__(self, factory: ParserFactory) -> None:
         self._factory = factory
         self._parser: HeadParser | None = None
         self._fields: list[Field] = []
         self._complete = False
-        # Lines that were parsed before: HTTP/2 does the same with a head's fields (RFC 7541), as clients repeat themselves.
-        self._known: dict[bytes, Field] = {}
-        self._known_special: dict[bytes, Field] = {}
         self.special: list[Field] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """The parser read a field."""
-        self._fields.append((name.lower(), value))
+        field = (name.lower(), value)
+        self._fields.append(field)
+        if field[0] in _SPECIAL:
+            self.special.append(field)
 
     def on_headers_complete(self) -> None:
         """The parser read the whole head."""
         self._complete = True
 
     def parse(self, block: bytes) -> list[Field]:
-        """The fields in ``block``, a head behind its request line; the parser reads those lines of it that are not known.
+        """The fields in ``block``, a head behind its request line.
 
         Raises:
             RemoteProtocolError: 400, a field line is malformed.
         """
-        lines = block.split(b"\r\n")
-        # The last line's end, and the empty line.
-        del lines[-2:]
-        fields: list[Any] = [*map(self._known.get, lines)]
-        self.special = special = []
-        unknown: list[int] = []
-        position = -1
-        for _ in range(fields.count(None)):
-            position = fields.index(None, position + 1)
-            known = self._known_special.get(lines[position])
-            if known is None:
-                unknown.append(position)
-            else:
-                fields[position] = known
-                special.append(known)
-        if unknown:
-            parsed = self._parse([lines[position] for position in unknown])
-            for position, field in zip(unknown, parsed, strict=True):
-                fields[position] = field
-                name, value = field
-                is_special = name in _SPECIAL
-                if is_special:
-                    special.append(field)
-                if (name in _REPEATED or field == _KEEP_ALIVE) and len(value) <= _MAX_REPEATED_BYTES:
-                    if len(self._known) + len(self._known_special) >= _MAX_REPEATED_COUNT:
-                        self._known.clear()
-                        self._known_special.clear()
-                    (self._known_special if is_special else self._known)[lines[position]] = field
-        return fields
-
-    def _parse(self, lines: list[bytes]) -> list[Field]:
-        head = b"%b%b\r\n\r\n" % (_START, b"\r\n".join(lines))
-        if b" \r\n" in head or b"\t\r\n" in head:
-            head = strip_line_whitespace(head)
+        # Tabs are rare, and to look for one byte is quick.
+        if b" \r\n" in block or (b"\t" in block and b"\t\r\n" in block):
+            block = strip_line_whitespace(block)
         fields: list[Field] = []
         self._fields = fields
         self._complete = False
+        special: list[Field] = []
+        self.special = special
         parser = self._parser
         if parser is None:
             parser = self._parser = self._factory.make(self)
         try:
-            parser.feed_data(head)
+            parser.feed_data(_START + block)
         except RemoteProtocolError:
             self._parser = None
             raise
@@ -163,12 +126,13 @@ class FieldParser:
             # After the head is complete httptools raises to hand an upgrade over; that is decided here.
             if not self._complete:
                 raise RemoteProtocolError("the request head is malformed", clause="RFC 9112 §5") from None
-        if not self._complete or len(fields) != len(lines):
+        if not self._complete:
             self._parser = None
             raise RemoteProtocolError("the request head is malformed", clause="RFC 9112 §5")
-        if any(field[0] in _SPECIAL and field[0] not in _HARMLESS and field != _KEEP_ALIVE for field in fields):
-            # llhttp expects content now, or no other message: `Connection: close`, and `Proxy-Connection: close`, which is no field of HTTP.
-            self._parser = None
+        for field in special:
+            if field[0] not in _HARMLESS and field != _KEEP_ALIVE:
+                # llhttp expects content now, or no other message: `Connection: close`, and `Proxy-Connection: close`, which is no field of HTTP.
+                self._parser = None
         return fields
 
 
