@@ -196,7 +196,6 @@ class Server:
         if self._started or self._stopped:
             raise StartupError("a server can be started once; make a new one")
         self.loop = self._serving_loop = asyncio.get_running_loop()
-        self._start_call = call_starter(self.loop)
         self._quiet = asyncio.Event()
         self._stop_asked = self._stop_asked or asyncio.Event()
         self._forced = asyncio.Event()
@@ -226,6 +225,8 @@ class Server:
         )
         try:
             await self._lifespan.startup()
+            # Behind the application's start-up, which may have given the loop a task factory.
+            self._start_call = call_starter(self.loop)
             self._context = Context(
                 app=app,
                 asgi_version=version,

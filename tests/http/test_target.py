@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgiserve.errors import RemoteProtocolError
-from asgiserve.http.target import METHODS, RequestLine, Target, begins_request_line, parse_request_line, parse_target, split_authority, valid_host
+from asgiserve.http.target import (
+    METHODS,
+    RequestLine,
+    Target,
+    begins_request_line,
+    parse_request_line,
+    parse_target,
+    read_plain_line,
+    split_authority,
+    valid_host,
+)
 from tests.support.properties import examples
 
 KIB_64 = 64 * 1024
@@ -440,3 +450,27 @@ def test_64_kib_of_path_are_decoded_in_linear_time(unit: bytes) -> None:
 @pytest.mark.parametrize("host", [b"a" * KIB_64 + b"/", b"[" + b"1" * KIB_64 + b"]", b"%41" * (KIB_64 // 3) + b"%", b"a:" + b"1" * KIB_64])
 def test_64_kib_of_malice_in_a_host_are_refused_in_linear_time(host: bytes) -> None:
     assert not valid_host(host)
+
+
+line_parts = st.one_of(
+    st.sampled_from(
+        [b"GET", b"POST", b"CONNECT", b"get", b"", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.2", b"/", b"/a?b", b"/a?b?c", b"/#", b"/?#", b"*", b"/%41"]
+    ),
+    st.builds(lambda text: b"/" + text, st.binary(max_size=6)),
+    st.text("/?#%\\ab \t\x7f\xa0\xff", max_size=6).map(lambda text: text.encode("latin-1")),
+)
+
+
+@examples(500)
+@given(st.lists(line_parts, min_size=2, max_size=4).map(b" ".join))
+def test_a_plain_line_is_read_as_the_whole_grammar_reads_it(line: bytes) -> None:
+    plain = read_plain_line(line)
+    if plain is None:
+        return
+    parsed = parse_request_line(line + b"\r\n")
+    assert plain == (parsed.method, parse_target(parsed.method, parsed.target), parsed.minor_version)
+
+
+def test_what_nearly_every_request_line_looks_like_is_plain() -> None:
+    assert read_plain_line(b"GET /items?page=2 HTTP/1.1") == (b"GET", Target(b"/items", "/items", b"page=2", None), 1)
+    assert read_plain_line(b"DELETE / HTTP/1.0") == (b"DELETE", Target(b"/", "/", b"", None), 0)

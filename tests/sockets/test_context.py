@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from asgiserve import Server
 from pytest_asgiserve.raw import RawConnection
@@ -153,3 +155,69 @@ def test_no_task_is_left_behind_by_clients_that_go(serve_bare: ServeBare, record
         assert running.run(lambda: len(running.server._connections)) == 1
     running.stop()
     assert not records.errors
+
+
+def test_a_call_runs_in_a_task_that_is_named_after_its_peer(serve_bare: ServeBare) -> None:
+    seen: list[tuple[str, int]] = []
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        seen.append((task.get_name(), scope["client"][1]))
+        await asyncio.sleep(0)
+        assert asyncio.current_task() is task
+        await respond(send)
+
+    running = serve_bare(app)
+    with RawConnection(running.address) as client:
+        assert client.exchange().body == b"ok"
+        client.pipeline("/a", "/b")
+        assert [client.read_response().body for _ in range(2)] == [b"ok"] * 2
+    assert seen == [(f"127.0.0.1:{seen[0][1]}", seen[0][1])] * 3
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before it waits", "after it waited"])
+def test_a_head_that_is_held_leaves_where_the_application_waits(serve_bare: ServeBare, first: bool) -> None:
+    # On CPython 3.12 and newer the first step runs inside of the read that brought the request.
+    go: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        event = asyncio.Event()
+        go.append((asyncio.get_running_loop(), event))
+        if not first:
+            await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await event.wait()
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    running = serve_bare(app)
+    with RawConnection(running.address) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.read_head().status == 200
+        loop, event = go[0]
+        loop.call_soon_threadsafe(event.set)
+        assert client.read_exactly(2) == b"ok"
+
+
+def test_a_task_factory_of_the_application_is_used(serve_bare: ServeBare) -> None:
+    made: list[object] = []
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        made.append(task)
+        return task
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            asyncio.get_running_loop().set_task_factory(factory)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        assert asyncio.current_task() in made
+        await respond(send)
+
+    running = serve_bare(app, lifespan="on")
+    with RawConnection(running.address) as client:
+        assert client.exchange().body == b"ok"
