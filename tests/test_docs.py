@@ -28,13 +28,18 @@ def read(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
 
-def states() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate_states", ROOT / "docs" / "generate_states.py")
+def generator(name: str) -> ModuleType:
+    """A program of docs/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def states() -> ModuleType:
+    return generator("generate_states")
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -48,6 +53,18 @@ def anchors(page: Path) -> set[str]:
 
 
 # ---- generated parts
+
+
+def test_the_tables_of_the_readme_are_those_that_were_measured() -> None:
+    results = generator("include_results")
+    page = read(ROOT / "README.md")
+    places = results.included(page)
+    # Each table of speed and of load and faults, as it is: peers that win included.
+    for name in ("speed", "faults"):
+        path = f"bench/results/{name}.md"
+        tables = len(re.findall(r"(?:^\|.*\n)+", read(ROOT / path), re.MULTILINE))
+        assert [number for file, number in places if file == path] == list(range(1, tables + 1))
+    assert page == results.generate(page), "run: python docs/include_results.py"
 
 
 def test_the_state_diagrams_are_current() -> None:
