@@ -30,6 +30,9 @@ TUNNELLED: Final = "tunnel"
 LINGERING: Final = "linger"
 CLOSED: Final = "closed"
 
+# How often a peer that takes nothing is looked at until the write timeout is over: so much of it may be added where it took something.
+_WRITE_LOOKS: Final = 16
+
 
 class EndingConnection(ResponseWriter):
     """The part of a connection that reads or does not, and that ends."""
@@ -43,6 +46,7 @@ class EndingConnection(ResponseWriter):
         "_limits",
         "_reading_paused",
         "_state",
+        "_taken_at",
         "_timeouts",
         "_write_size",
         "exchange",
@@ -61,7 +65,9 @@ class EndingConnection(ResponseWriter):
         self._discarding = -1
         # Whether a part of a head is there.
         self._head_began = False
+        # What is in the transport's buffer, and when that became less.
         self._write_size = 0
+        self._taken_at = 0.0
         self.exchange: Exchange | None = None
         self.half_closed = False
 
@@ -178,15 +184,26 @@ class EndingConnection(ResponseWriter):
     def _watch_writing(self) -> None:
         """The peer must take something of what is in the transport's buffer within the write timeout."""
         self._write_size = self._transport.get_write_buffer_size()
-        if self._write_size:
-            self._deadlines.set(due.WRITE, self._timeouts.timeout_write)
+        if self._write_size and self._timeouts.timeout_write is not None:
+            self._taken_at = self._owner.clock()
+            self._look_at_writing(self._timeouts.timeout_write)
+
+    def _look_at_writing(self, seconds: float) -> None:
+        """Look again in a while, and at the end of the write timeout at the latest."""
+        self._deadlines.set_at(due.WRITE, min(self._owner.clock() + seconds / _WRITE_LOOKS, self._taken_at + seconds))
 
     def _writing_overdue(self) -> None:
         size = self._transport.get_write_buffer_size()
-        if not size:
+        seconds = self._timeouts.timeout_write
+        if not size or seconds is None:
             return
+        now = self._owner.clock()
         if size < self._write_size:
-            self._watch_writing()
+            # Nobody says when it was taken: the system's own buffer goes on growing just after the pause, and that is no reader.
+            self._write_size = size
+            self._taken_at = now
+        if now < self._taken_at + seconds:
+            self._look_at_writing(seconds)
             return
         exchange = self.exchange
         if exchange is not None and exchange.response_state is not DONE and not exchange.aborted:
