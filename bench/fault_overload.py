@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.fault_load import Client, count_requests, get, paced, percentile
 from bench.fault_table import Figure, Row, Scenario
-from bench.fault_trial import NORMAL
+from bench.fault_trial import NORMAL, reached
 
 if TYPE_CHECKING:
     from bench.fault_load import Answer
@@ -38,6 +38,7 @@ _STOP_SECONDS: Final = 15.0
 _AGAIN_SECONDS: Final = 5.0
 _IN_FLIGHT: Final = 20
 _PROBE_INTERVAL: Final = 0.1
+_REACHED_SECONDS: Final = 2.0
 
 
 def overload(trial: Trial) -> None:
@@ -94,7 +95,7 @@ def drain(trial: Trial) -> None:
         for _ in range(_IN_FLIGHT):
             sock = opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
             sock.sendall(get("/sleep/30000"))
-        time.sleep(0.5)
+        reached(server, _IN_FLIGHT, _REACHED_SECONDS)
         os.kill(server.pid, signal.SIGTERM)
         time.sleep(min(1.0, sizes.flying_most / 2000))
         again = time.monotonic()
@@ -118,8 +119,9 @@ def _finish(trial: Trial, server: Server) -> None:
             milliseconds = sizes.flying_least + (sizes.flying_most - sizes.flying_least) * number // max(sizes.flying - 1, 1)
             client.begin(get(f"/sleep/{milliseconds}"))
             client.turn(0)
-        settle = time.monotonic() + min(0.5, sizes.flying_least / 2000)
-        while time.monotonic() < settle:
+        # Until all are there; the first must not have ended.
+        settle = time.monotonic() + sizes.flying_least / 2000
+        while time.monotonic() < settle and not reached(server, sizes.flying, 0.0):
             client.turn(0.01)
         os.kill(server.pid, signal.SIGTERM)
         signalled = asked = time.monotonic()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bench.fault_table import Value
 
-__all__ = ["FULL", "KEEP_ALIVE", "KIB", "MIB", "NORMAL", "QUICK", "Died", "Peak", "Sizes", "State", "Trial", "settled", "state_of"]
+__all__ = ["FULL", "KEEP_ALIVE", "KIB", "MIB", "NORMAL", "QUICK", "Died", "Peak", "Sizes", "State", "Trial", "reached", "settled", "state_of"]
 
 KIB: Final = 1024
 MIB: Final = 1 << 20
@@ -39,6 +39,7 @@ KEEP_ALIVE: Final[Mapping[str, Sequence[str]]] = {
 
 _ANSWER_SECONDS: Final = 10.0
 _SETTLE_PAUSE: Final = 0.2
+_REACHED_PAUSE: Final = 0.02
 
 
 class Died(Exception):  # noqa: N818 - what happened
@@ -53,6 +54,7 @@ class Sizes:
     head_seconds: float = 18.0
     base_seconds: float = 5.0
     slow: int = 1000
+    readers: int = 200
     body_seconds: float = 15.0
     reader_seconds: float = 35.0
     idle: int = 10_000
@@ -81,6 +83,7 @@ QUICK: Final = Sizes(
     head_seconds=3.0,
     base_seconds=1.0,
     slow=20,
+    readers=20,
     body_seconds=2.0,
     reader_seconds=3.0,
     idle=200,
@@ -147,6 +150,14 @@ def state_of(server: Server) -> State:
         connection.request("GET", "/state", headers={"Connection": "close"})
         found = json.loads(connection.getresponse().read())
     return State(calls=found["calls"], tasks=found["tasks"], descriptors=server.descriptors(), memory=server.rss_bytes())
+
+
+def reached(server: Server, calls: int, seconds: float) -> bool:
+    """Wait until the application is in so many calls, or for ``seconds``; whether it is."""
+    end = time.monotonic() + seconds
+    while (there := state_of(server).calls) < calls and time.monotonic() < end:
+        time.sleep(_REACHED_PAUSE)
+    return there >= calls
 
 
 def settled(server: Server, before: State | None, seconds: float) -> State:
