@@ -7,7 +7,6 @@ times larger, for a person and never for a test.
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -18,12 +17,12 @@ from asgiserve.core.websocket_handshake import check_handshake, negotiate_extens
 from asgiserve.http.fields import list_elements, parse_field_lines
 from asgiserve.http.target import parse_target
 from fuzz import apps, corpus
+from tests.support.operations import operations
 from tests.support.sansio import AVAILABLE, GET, Wire, answer, echo
 from tests.support.websocket import BINARY, CONT, PING, TEXT, close_frame, fragments, frame, handshake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
     from tests.support.sansio import App, Call, Steps
 
@@ -224,49 +223,6 @@ class Timing(NamedTuple):
     def linear(self) -> bool:
         """Whether that is not plainly more than linear; the rest is for caches, noise and what a limit keeps small."""
         return self.ratio <= (self.factor / 2 if self.bounded else 4)
-
-
-# One of the two numbers of sys.monitoring that have no use of their own.
-_TOOL: Final = 4
-
-
-def operations(function: Callable[[], object]) -> int:
-    """How many byte codes ``function`` runs."""
-    count = 0
-    if sys.version_info >= (3, 12):
-        # Tracing of byte codes by sys.settrace is not to be relied on here.
-        monitoring = sys.monitoring
-
-        def counted(_code: object, _offset: int) -> None:
-            nonlocal count
-            count += 1
-
-        monitoring.use_tool_id(_TOOL, "asgiserve's growth")
-        try:
-            monitoring.register_callback(_TOOL, monitoring.events.INSTRUCTION, counted)
-            monitoring.set_events(_TOOL, monitoring.events.INSTRUCTION)
-            function()
-        finally:
-            monitoring.set_events(_TOOL, 0)
-            monitoring.free_tool_id(_TOOL)
-        return count
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal count
-        if event == "call":
-            frame.f_trace_opcodes = True
-            frame.f_trace_lines = False
-        elif event == "opcode":
-            count += 1
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        function()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def measure(case: Case) -> Growth:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
+
+from tests.support.records import Records, recording
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Runs pytest inside of a test, for the tests of our own plugin. It must be named here, beside the root.
 pytest_plugins = ["pytester"]
@@ -25,3 +32,10 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def records() -> Iterator[Records]:
+    """What the server logs."""
+    with recording() as seen:
+        yield seen

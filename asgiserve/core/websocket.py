@@ -23,7 +23,8 @@ from asgiserve.errors import ClientDisconnected, LocalProtocolError
 
 try:
     from websockets.speedups import apply_mask
-except ImportError:  # pragma: no cover - where the library has no wheel and no compiler
+except ImportError:
+    # Where the library has no wheel and there was no compiler.
     from websockets.utils import apply_mask
 
 if TYPE_CHECKING:

@@ -13,11 +13,8 @@ from asgiserve.asgi.lifespan import Lifespan
 from asgiserve.errors import LifespanError, LocalProtocolError
 from asgiserve.importer import as_asgi3
 from tests.support.offline import on_a_loop
-from tests.support.records import recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.apps import App, Receive, Scope, Send
     from tests.support.records import Records
 
@@ -25,12 +22,6 @@ STARTUP = {"type": "lifespan.startup"}
 SHUTDOWN = {"type": "lifespan.shutdown"}
 STARTED = {"type": "lifespan.startup.complete"}
 STOPPED = {"type": "lifespan.shutdown.complete"}
-
-
-@pytest.fixture
-def records() -> Iterator[Records]:
-    with recording() as seen:
-        yield seen
 
 
 def make(app: Any, mode: str = "auto", *, startup: float | None = 5.0, shutdown: float | None = 5.0, version: str = "3.0") -> Lifespan:

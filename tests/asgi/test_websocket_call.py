@@ -14,12 +14,9 @@ import pytest
 from asgiserve.asgi.messages import ACCEPTED, CONNECTING, DENYING, WEBSOCKET_SEND, WEBSOCKET_TYPES
 from asgiserve.errors import ClientDisconnected, LocalProtocolError
 from tests.support.offline import Head, Offline, on_a_loop
-from tests.support.records import recording
 from tests.support.websocket import ACCEPT, BINARY, CLOSE, KEY, PING, PONG, TEXT, Frame, close_frame, closing, fragments, frame, handshake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.apps import Message
     from tests.support.records import Records
 
@@ -36,12 +33,6 @@ def text(data: str) -> Message:
 
 def binary(data: bytes) -> Message:
     return {"type": "websocket.receive", "bytes": data, "text": None}
-
-
-@pytest.fixture
-def records() -> Iterator[Records]:
-    with recording() as seen:
-        yield seen
 
 
 async def refused(bench: Offline, *messages: Message) -> ClientDisconnected:

@@ -6,16 +6,19 @@ whatever pieces the bytes come.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import logging
 import random
 import struct
+import sys
 import tracemalloc
 import zlib
 from typing import TYPE_CHECKING
 
 import pytest
 
+from asgiserve.core import websocket
 from tests.core.test_websocket import Bench, assert_failed
 from tests.support.websocket import BINARY, CLOSE, CONT, PING, PONG, TEXT, Frame, close_frame, closing, fragments, frame
 
@@ -250,3 +253,16 @@ def test_a_frame_in_tiny_pieces_takes_little_more_than_its_size() -> None:
         tracemalloc.stop()
     assert held < 2 * size
     assert bench.feed(pieces[-1]).taken() == [b"x" * size]
+
+
+def test_without_the_speed_ups_of_the_library_a_message_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where it has no wheel and there was no compiler: then the module imports the slow way.
+    monkeypatch.setitem(sys.modules, "websockets.speedups", None)
+    spec = importlib.util.find_spec("asgiserve.core.websocket")
+    assert spec is not None
+    assert spec.loader is not None
+    slow = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(slow)
+    assert slow.apply_mask.__module__ == "websockets.utils"
+    monkeypatch.setattr(websocket, "apply_mask", slow.apply_mask)
+    assert Bench().feed(frame(TEXT, "grüße"), frame(BINARY, b"x" * 5000)).taken() == ["grüße", b"x" * 5000]

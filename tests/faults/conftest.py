@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.stand import EACH_STACK, Stand, stand_on
-from tests.support.records import Records, recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.records import Records
 
 
 @pytest.fixture(scope="module", params=EACH_STACK)
@@ -19,13 +20,6 @@ def shared_stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
     parser, loop = request.param
     with stand_on(parser, loop) as running:
         yield running
-
-
-@pytest.fixture
-def records() -> Iterator[Records]:
-    """What the server logs."""
-    with recording() as seen:
-        yield seen
 
 
 @pytest.fixture

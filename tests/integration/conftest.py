@@ -8,22 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.records import recording
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.records import Records
 
 FILE_BYTES = 300_000
-
-
-@pytest.fixture
-def records() -> Iterator[Records]:
-    """What the server logs."""
-    with recording() as seen:
-        yield seen
 
 
 @pytest.fixture(scope="session")

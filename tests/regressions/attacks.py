@@ -6,7 +6,6 @@ answered once, ends the connection, and nothing behind it is read as a request.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import pytest
@@ -15,11 +14,10 @@ from tests.support.sansio import PARSERS, Wire, echo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
     from tests.support.sansio import App, Seen
 
-__all__ = ["SMUGGLED", "chunked", "every_way", "head", "operations", "post", "refused", "served"]
+__all__ = ["SMUGGLED", "chunked", "every_way", "head", "post", "refused", "served"]
 
 _P = ParamSpec("_P")
 
@@ -73,24 +71,3 @@ def served(data: bytes, parser: str, cut: int | None, app: App = echo, **options
     assert set(wire.statuses) == {200}, wire.transport.written
     assert not wire.owner.refusals
     return wire.seen
-
-
-def operations(work: Callable[[], object]) -> int:
-    """How many bytecode instructions of Python ``work`` costs: a number that does not depend on the machine."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        if event == "opcode":
-            count += 1
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count

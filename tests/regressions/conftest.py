@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.support.apps import ok
-from tests.support.records import Records, recording
 from tests.support.serving import STACKS, Serving, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.apps import App, Receive, Scope, Send
+    from tests.support.records import Records
 
 
 class Switch:
@@ -49,13 +49,6 @@ def running(request: pytest.FixtureRequest) -> Iterator[Attacked]:
     switch = Switch()
     with serving(switch, parser=parser, loop=loop, lifespan="off", forwarded_allow_ips=["127.0.0.1"]) as server:
         yield Attacked(server, switch)
-
-
-@pytest.fixture
-def records() -> Iterator[Records]:
-    """What the server logs."""
-    with recording() as seen:
-        yield seen
 
 
 @pytest.fixture

@@ -25,10 +25,11 @@ from asgiserve.asgi.scope import http_scope
 from asgiserve.logs import JsonFormatter, TextFormatter
 from asgiserve.runtime.accept import Listener
 from pytest_asgiserve.raw import RawConnection
-from tests.regressions.attacks import chunked, head, operations
+from tests.regressions.attacks import chunked, head
 from tests.sockets.test_accept import FakeLoop, FakeSocket
 from tests.support.apps import respond
 from tests.support.exchanges import FakePeer, make_context, make_exchange
+from tests.support.operations import operations
 from tests.support.sansio import PARSERS, Wire, answer, echo, request
 
 if TYPE_CHECKING:

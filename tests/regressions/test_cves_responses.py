@@ -10,8 +10,9 @@ import pytest
 
 from asgiserve.errors import LocalProtocolError
 from pytest_asgiserve.raw import RawConnection
-from tests.regressions.attacks import every_way, head, operations, served
+from tests.regressions.attacks import every_way, head, served
 from tests.support.apps import respond
+from tests.support.operations import operations
 from tests.support.sansio import PARSERS, Wire, answer, request
 
 if TYPE_CHECKING:

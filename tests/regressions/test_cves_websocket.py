@@ -11,9 +11,10 @@ import pytest
 
 from asgiserve.errors import LocalProtocolError
 from pytest_asgiserve.raw import RawConnection
-from tests.regressions.attacks import every_way, operations, served
+from tests.regressions.attacks import every_way, served
 from tests.regressions.test_cves_responses import INJECTED
 from tests.support.offline import Offline, on_a_loop
+from tests.support.operations import operations
 from tests.support.sansio import PARSERS, Wire, answer, ignore
 from tests.support.websocket import BINARY, CONT, PING, TEXT, RawWebSocket, close_frame, closing, fragments, frame, handshake
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pytest
 
-from tests.support.records import Records, recording
 from tests.support.serving import STACKS, Serving, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_asgiserve import LiveServer, LiveServerFactory
+    from tests.support.records import Records
 
 
 class Stack(NamedTuple):
@@ -40,13 +40,6 @@ def stack(request: pytest.FixtureRequest) -> Stack:
     """Every parser on every event loop."""
     chosen: Stack = request.param
     return chosen
-
-
-@pytest.fixture
-def records() -> Iterator[Records]:
-    """What the server logs."""
-    with recording() as seen:
-        yield seen
 
 
 @pytest.fixture

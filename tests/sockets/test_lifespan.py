@@ -14,13 +14,10 @@ import pytest
 from asgiserve import LifespanError, Server
 from pytest_asgiserve.raw import RawConnection
 from tests.support.apps import respond
-from tests.support.records import recording
 from tests.support.serving import LOOPS, loop_factory, serving
 from tests.support.websocket import TEXT, Frame, RawWebSocket, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.apps import App, Receive, Scope, Send
     from tests.support.records import Records
 
@@ -31,12 +28,6 @@ WAIT = 10.0
 def loop(request: pytest.FixtureRequest) -> str:
     """Each event loop."""
     return str(request.param)
-
-
-@pytest.fixture
-def records() -> Iterator[Records]:
-    with recording() as seen:
-        yield seen
 
 
 class Story:
