@@ -37,6 +37,7 @@ __all__ = [
     "TRACE",
     "AccessHandler",
     "AccessRecord",
+    "AccessRequest",
     "JsonFormatter",
     "RateLimiter",
     "ServerHandler",
@@ -95,6 +96,11 @@ def _field(text: str) -> str:
     return "".join(char if " " <= char <= "~" and char not in '"\\' else _hex(char) for char in text)
 
 
+def _json_field(text: str) -> str:
+    """The same, as the inside of a JSON string: only the backslashes of the escapes have to be escaped."""
+    return _field(text).replace("\\", "\\\\")
+
+
 def _lines(text: str, indent: str = "") -> str:
     """``text`` with each of its lines escaped, and all but the first indented."""
     if text.isprintable():
@@ -105,14 +111,35 @@ def _lines(text: str, indent: str = "") -> str:
 # ---- the access record -------------------------------------------------------------------------------------------------------------
 
 
-class AccessRecord:
-    """What one exchange was, once it has ended. Plain values; the target is as it came and is escaped when it is written.
+class AccessRequest:
+    """What a client asked for, as the access log tells it. Plain text; the target is as it came and is escaped when it is written.
+
+    The same one may be given to the records of all exchanges that have it in common: then a formatter writes its part of the line once.
 
     Args:
         peer: ``127.0.0.1:51234``; empty for a client without an address.
         method: ``GET``.
         target: the request target as it came, as latin-1 text.
         version: ``1.1``.
+    """
+
+    __slots__ = ("after", "before", "formatter", "method", "peer", "target", "version")
+
+    def __init__(self, peer: str, method: str, target: str, version: str) -> None:
+        self.peer = peer
+        self.method = method
+        self.target = target
+        self.version = version
+        # What a formatter wrote of it, before and after the status, and which formatter it was.
+        self.before = self.after = ""
+        self.formatter: logging.Formatter | None = None
+
+
+class AccessRecord:
+    """What one exchange was, once it has ended.
+
+    Args:
+        request: what the client asked for; ``peer``, ``method``, ``target`` and ``version`` of the record are its own.
         status: of the final response, 101 for a WebSocket, 0 where no response head was sent.
         sent_bytes: body bytes of the response.
         duration: seconds, from the request head to the end of the exchange.
@@ -120,29 +147,37 @@ class AccessRecord:
         close_code: of a WebSocket.
     """
 
-    __slots__ = ("close_code", "duration", "method", "outcome", "peer", "sent_bytes", "status", "target", "version")
+    __slots__ = ("close_code", "duration", "outcome", "request", "sent_bytes", "status")
 
-    def __init__(  # noqa: PLR0917 - made for every exchange: 0.20 µs by position, 0.44 µs by keyword
-        self,
-        peer: str,
-        method: str,
-        target: str,
-        version: str,
-        status: int,
-        sent_bytes: int,
-        duration: float,
-        outcome: str = "",
-        close_code: int | None = None,
+    def __init__(  # noqa: PLR0917 - made for every exchange: by position it costs half of what it costs by keyword
+        self, request: AccessRequest, status: int, sent_bytes: int, duration: float, outcome: str = "", close_code: int | None = None
     ) -> None:
-        self.peer = peer
-        self.method = method
-        self.target = target
-        self.version = version
+        self.request = request
         self.status = status
         self.sent_bytes = sent_bytes
         self.duration = duration
         self.outcome = outcome
         self.close_code = close_code
+
+    @property
+    def peer(self) -> str:
+        """Who asked: ``127.0.0.1:51234``."""
+        return self.request.peer
+
+    @property
+    def method(self) -> str:
+        """``GET``."""
+        return self.request.method
+
+    @property
+    def target(self) -> str:
+        """The request target as it came, as latin-1 text."""
+        return self.request.target
+
+    @property
+    def version(self) -> str:
+        """``1.1``."""
+        return self.request.version
 
 
 def _ending(record: AccessRecord) -> str:
@@ -252,18 +287,21 @@ class TextFormatter(logging.Formatter):
 
     def access_line(self, record: AccessRecord, created: float) -> str:
         """One line for ``record``, without the line end."""
-        peer, method, target, version, status = record.peer, record.method, record.target, record.version, record.status
-        # All fields in one look: 0.26 µs; a look at each 0.42 µs.
-        if _unsafe_field(f"{peer}{method}{target}{version}") is not None:
-            peer, method, target, version = _field(peer), _field(method), _field(target), _field(version)
-        line = f"{peer or '-'} - "
+        request = record.request
+        if request.formatter is not self:
+            self._write_request(request)
+        status = record.status
         ending = _ending(record) if record.outcome or record.close_code is not None else ""
-        if not self.use_colors:
-            line += f'"{method} {target} HTTP/{version}" {status or "-"}'
-        else:
-            color = _STATUS_COLORS[status // 100]
-            line += f'"\x1b[1m{method} {target} HTTP/{version}{_RESET}" {color}{status or "-"}{_RESET}'
-        return f"{self._time(created)}{self._info}{line} {record.sent_bytes} {record.duration * 1000:.1f}ms{ending}"
+        shown = (status or "-") if not self.use_colors else f"{_STATUS_COLORS[status // 100]}{status or '-'}{_RESET}"
+        stamp = self._stamp if int(created) == self._second else self._time(created)
+        return f"{stamp}{request.before}{shown} {record.sent_bytes} {record.duration * 1000:.1f}ms{ending}"
+
+    def _write_request(self, request: AccessRequest) -> None:
+        line = f"{_field(request.method)} {_field(request.target)} HTTP/{_field(request.version)}"
+        if self.use_colors:
+            line = f"\x1b[1m{line}{_RESET}"
+        request.before = f'{self._info}{_field(request.peer) or "-"} - "{line}" '
+        request.formatter = self
 
 
 class JsonFormatter(logging.Formatter):
@@ -303,17 +341,24 @@ class JsonFormatter(logging.Formatter):
 
     def access_line(self, record: AccessRecord, created: float) -> str:
         """One object for ``record``, without the line end."""
-        peer, method, target, version, outcome = record.peer, record.method, record.target, record.version, record.outcome or "complete"
-        # A safe field is a JSON string as it stands: 1.5 µs for the line; by json.dumps 4.6 µs.
-        if _unsafe_field(f"{peer}{method}{target}{version}{outcome}") is not None:
-            peer, method, target, version, outcome = (_field(text).replace("\\", "\\\\") for text in (peer, method, target, version, outcome))
+        request = record.request
+        if request.formatter is not self:
+            self._write_request(request)
+        outcome = _json_field(record.outcome) if record.outcome else "complete"
         code = "" if record.close_code is None else f', "close_code": {record.close_code}'
         return (
-            f'{{"time": "{self._time(created)}", "level": "info", "logger": "asgiserve.access", '
-            f'"message": "{method} {target} {record.status}", "peer": "{peer}", "method": "{method}", "target": "{target}", '
-            f'"version": "{version}", "status": {record.status}, "bytes": {record.sent_bytes}, '
+            f'{{"time": "{self._time(created)}{request.before}{record.status}{request.after}'
+            f'"status": {record.status}, "bytes": {record.sent_bytes}, '
             f'"duration_ms": {record.duration * 1000:.3f}, "outcome": "{outcome}"{code}}}'
         )
+
+    def _write_request(self, request: AccessRequest) -> None:
+        method, target = _json_field(request.method), _json_field(request.target)
+        request.before = f'", "level": "info", "logger": "asgiserve.access", "message": "{method} {target} '
+        request.after = (
+            f'", "peer": "{_json_field(request.peer)}", "method": "{method}", "target": "{target}", "version": "{_json_field(request.version)}", '
+        )
+        request.formatter = self
 
 
 # ---- handlers ----------------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from asgiserve.config import LogConfig
 from asgiserve.logs import (
     AccessHandler,
     AccessRecord,
+    AccessRequest,
     JsonFormatter,
     RateLimiter,
     ServerHandler,
@@ -51,16 +52,9 @@ def _no_wish_for_colors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def record(**changes: Any) -> AccessRecord:
-    fields: dict[str, Any] = {
-        "peer": "127.0.0.1:51234",
-        "method": "GET",
-        "target": "/x?y=1",
-        "version": "1.1",
-        "status": 200,
-        "sent_bytes": 12,
-        "duration": 0.0012,
-    }
-    return AccessRecord(**(fields | changes))
+    asked: dict[str, Any] = {"peer": "127.0.0.1:51234", "method": "GET", "target": "/x?y=1", "version": "1.1"}
+    request = AccessRequest(**{name: changes.pop(name, value) for name, value in asked.items()})
+    return AccessRecord(request, **({"status": 200, "sent_bytes": 12, "duration": 0.0012} | changes))
 
 
 def server_record(message: str, *args: object, level: int = logging.INFO, exc_info: Any = None) -> logging.LogRecord:
@@ -174,6 +168,19 @@ def test_the_access_object(target: str) -> None:
         "outcome": "complete",
         "close_code": 1001,
     }
+
+
+def test_requests_that_say_the_same_share_what_was_written_of_them() -> None:
+    request = AccessRequest("127.0.0.1:51234", "GET", '/"', "1.1")
+    first, second = AccessRecord(request, 200, 12, 0.0012), AccessRecord(request, 404, 3, 0.5)
+    plain, colored, objects = TextFormatter(use_colors=False), TextFormatter(use_colors=True), JsonFormatter()
+    assert plain.access_line(first, 0.0).endswith('127.0.0.1:51234 - "GET /\\x22 HTTP/1.1" 200 12 1.2ms')
+    assert plain.access_line(second, 0.0).endswith('127.0.0.1:51234 - "GET /\\x22 HTTP/1.1" 404 3 500.0ms')
+    # Another formatter does not take it over.
+    assert "\x1b[31m404" in colored.access_line(second, 0.0)
+    shown = json.loads(objects.access_line(second, 0.0))
+    assert (shown["message"], shown["target"], shown["bytes"]) == ("GET /\\x22 404", "/\\x22", 3)
+    assert plain.access_line(first, 0.0).endswith('127.0.0.1:51234 - "GET /\\x22 HTTP/1.1" 200 12 1.2ms')
 
 
 def test_the_access_object_of_an_aborted_exchange() -> None:

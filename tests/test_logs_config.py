@@ -12,13 +12,13 @@ import pytest
 
 from asgiserve.config import LogConfig
 from asgiserve.errors import ConfigError
-from asgiserve.logs import AccessRecord, configure, log_access
+from asgiserve.logs import AccessRecord, AccessRequest, configure, log_access
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-EXCHANGE = AccessRecord("127.0.0.1:51234", "GET", "/x?y=1", "1.1", 200, 12, 0.0012)
+EXCHANGE = AccessRecord(AccessRequest("127.0.0.1:51234", "GET", "/x?y=1", "1.1"), 200, 12, 0.0012)
 
 
 @pytest.fixture(autouse=True)

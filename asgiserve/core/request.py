@@ -5,7 +5,7 @@ The law of this module: what stands here has passed every check of ``http/``; no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asgiserve.http.fields import Field
@@ -48,9 +48,9 @@ class Framing:
 
 
 class RequestHead:
-    """A request head that passed every check of ``http/``."""
+    """A request head that passed every check of ``http/``. Requests of a connection that say the same share it."""
 
-    __slots__ = ("fields", "framing", "method", "minor_version", "target")
+    __slots__ = ("fields", "framing", "logged", "method", "minor_version", "target")
 
     def __init__(self, method: bytes, target: Target, minor_version: int, fields: list[Field], framing: Framing) -> None:
         self.method = method
@@ -58,6 +58,8 @@ class RequestHead:
         self.minor_version = minor_version
         self.fields = fields
         self.framing = framing
+        # The runtime's: what the access log writes of it, made with the first line.
+        self.logged: Any = None
 
     @property
     def upgrade(self) -> bytes:

@@ -11,7 +11,7 @@ import time
 from asyncio import Task
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from asgiserve.logs import AccessRecord, log_access
+from asgiserve.logs import AccessRecord, AccessRequest, log_access
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from asgiserve.core.exchange import Exchange
+    from asgiserve.core.request import RequestHead
     from asgiserve.runtime.connection import AsyncioConnection
 
 __all__ = ["AccessLog", "Call", "StartCall", "call_starter"]
@@ -75,13 +76,15 @@ class AccessLog:
     def write(self, connection: AsyncioConnection, exchange: Exchange) -> None:
         """``exchange`` is over."""
         head = exchange.head
-        target = head.target
         client = exchange.client
+        request: AccessRequest | None = head.logged
+        if client is not None and client is not connection.client:
+            # A proxy spoke for it.
+            request = _describe(head, _peer_name(client))
+        elif request is None:
+            request = head.logged = _describe(head, connection.peer_name)
         record = AccessRecord(
-            connection.peer_name if client is None or client is connection.client else _peer_name(client),
-            head.method.decode("latin-1"),
-            (target.raw_path + b"?" + target.query if target.query else target.raw_path).decode("latin-1"),
-            "1.1" if head.minor_version else "1.0",
+            request,
             exchange.status,
             exchange.sent_bytes,
             time.monotonic() - exchange.started_at,
@@ -95,6 +98,16 @@ class AccessLog:
             if not self._failed:
                 self._failed = True
                 _logger.exception("the access log raised; this is said once")
+
+
+def _describe(head: RequestHead, peer: str) -> AccessRequest:
+    target = head.target
+    return AccessRequest(
+        peer,
+        head.method.decode("latin-1"),
+        (target.raw_path + b"?" + target.query if target.query else target.raw_path).decode("latin-1"),
+        "1.1" if head.minor_version else "1.0",
+    )
 
 
 def _peer_name(client: tuple[str, int]) -> str:
