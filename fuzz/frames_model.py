@@ -118,7 +118,7 @@ class _Reader:
         compressed = self._deflate is not None and (rsv >= 4 if starts else message is not None and message.compressed)
         # Reserved bits, or an order that cannot be; what is compressed is inflated before that is looked at.
         fault = (rsv and not (starts and compressed and rsv == 4)) or starts == (message is not None)
-        if compressed and (rsv == 4 or not rsv or starts):
+        if compressed:
             taken = len(message.data) if message is not None else 0
             payload = self._inflate(payload, self._config.ws_max_size - taken, starts=starts, fin=fin)
         if fault:

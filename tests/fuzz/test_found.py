@@ -114,6 +114,11 @@ REPLAYED = [
         "61:goEAAAAAAAGAAAAAAACBAAAAAAAAggD6AAAAlQCBAAAAAAAAgAAAAACAgQAAAAAAwpQ3-iE92jsgMDf6If-XIOUKsCGgtb8AAGE=",
         id="a message that zlib cut off",
     ),
+    pytest.param(
+        "websocket",
+        "61:QYY3-iE9fLY9OJTbAI43-iE9B-AAnhbKOwCU2xEnAFmQiAAAAAAAAAAAAAAAAA==",
+        id="a reserved bit on a continuation that is too big as well",
+    ),
     pytest.param("fields", "53:W3ZhLixd", id="a comma in an IP literal of the future"),
 ]
 
