@@ -206,9 +206,9 @@ class RecordedExchange:
         if self.status or exchange is None or not exchange.status:
             return
         self.status = exchange.status
-        self.response.headers = list(exchange.response_fields)
+        self.response.headers = list(exchange.response.fields)
         if self.events and not self.events[-1].message.get("headers"):
-            self.events[-1].message["headers"] = list(exchange.response_fields)
+            self.events[-1].message["headers"] = list(exchange.response.fields)
 
     def note_end(self, exchange: Exchange) -> None:
         """It is over: what the server sent is what counts."""
@@ -222,7 +222,7 @@ class RecordedExchange:
         self.close_code = exchange.close_code
         if not any(event.direction == "send" for event in self.events) or exchange.outcome == "error":
             # The response that the server made: 500, 503.
-            self.response.headers = list(exchange.response_fields)
+            self.response.headers = list(exchange.response.fields)
 
 
 def _cut(message: dict[str, Any]) -> bool:

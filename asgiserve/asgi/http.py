@@ -124,11 +124,11 @@ class HttpCall:
         # What nearly every message is; `HTTP_SEND` says the same and is asked for the others.
         if kind == "http.response.body" and (state is HELD or state is BODY):
             body = message.get("body", b"")
-            exchange.body(body if type(body) is bytes else as_bytes(body, "the body of http.response.body"), more=message.get("more_body", False))
+            exchange.body(body if type(body) is bytes else as_bytes(body, "the body of http.response.body"), message.get("more_body", False))
         elif kind == "http.response.start" and state is WAITING:
             if "status" not in message:
                 raise LocalProtocolError("http.response.start has no status")
-            exchange.respond(message["status"], message.get("headers", ()), trailers=message.get("trailers", False))
+            exchange.respond(message["status"], message.get("headers", ()), message.get("trailers", False))
             return
         else:
             await self._send_other(kind, message)

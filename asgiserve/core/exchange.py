@@ -10,14 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from asgiserve.core.flow import ReadGate
+from asgiserve.core.response import NO_CONTENT_STATUSES, REPEATED_HEADS, ResponseHead, read_response_head
 from asgiserve.errors import ClientDisconnected, LocalProtocolError
-from asgiserve.http.fields import FRAMING_FIELDS, REPEATED_FIELDS, check_response_field, check_response_fields, list_elements, not_pairs
-from asgiserve.http.framing import response_content_length
+from asgiserve.http.fields import check_response_fields, not_pairs
 from asgiserve.http.status import forbids_content, reason_phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from collections.abc import Set as AbstractSet
 
     from asgiserve.core.flow import WriteGate
     from asgiserve.core.request import RequestHead
@@ -56,22 +55,12 @@ RESPONSE_TABLE: Final[dict[str, dict[str, str]]] = {
     ABORTED: {"abort": ABORTED},
 }
 
-# Of the application's fields, those that are read here or are the connection's own.
-_OWN_FIELDS = FRAMING_FIELDS | {b"date", b"server"}
-NO_NAMES: Final[frozenset[bytes]] = frozenset()
-_repeated_field = REPEATED_FIELDS.get
-# 0.05 us beside 0.3 to check and convert one.
-_small_length = {b"%d" % length: length for length in range(1024)}.get
+_repeated_head = REPEATED_HEADS.get
 # What no trailer and no informational response may say (RFC 9110 §6.5.1, §8.6; RFC 9112 §6.1): where a message ends, and where it goes.
 _HEAD_ONLY = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade", b"te", b"trailer", b"host"})
 _INFORMATIONAL = frozenset({100, 102, 103})
-_RESET_CONTENT: Final = 205
-_NO_CONTENT: Final = 204
-_NO_CONTENT_STATUSES: Final = frozenset({204, 205, 304})
-_MAX_STATUS: Final = 599
-# Those of 2**63.
-_MAX_LENGTH_DIGITS: Final = 19
 _UNAVAILABLE: Final = 503
+_NO_RESPONSE: Final = ResponseHead(0, (), None)
 
 
 def _check_unframed(fields: Iterable[Iterable[bytes]]) -> list[Field]:
@@ -83,14 +72,6 @@ def _check_unframed(fields: Iterable[Iterable[bytes]]) -> list[Field]:
     return checked
 
 
-def _final_status(status: object) -> int:
-    """A status that is a whole number by another name, as `http.HTTPStatus` is; frameworks hand on what their user gave them."""
-    # RFC 9110 §15: 1xx is no final response; `inform` sends those. bool is an int in Python and no status.
-    if isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= _MAX_STATUS:  # noqa: PLR2004 - the status codes' own bounds
-        return int(status)
-    raise LocalProtocolError(f"status must be a whole number from 200 to 599, not {status!r} (RFC 9110 §15)")
-
-
 class ExchangeSink(Protocol):
     """What a connection implements for its exchanges."""
 
@@ -99,10 +80,10 @@ class ExchangeSink(Protocol):
     def hold(self, exchange: Exchange) -> None:
         """The head is held: see to it that `Exchange.flush` is called before the application can wait for anything."""
 
-    def write_head(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
+    def write_head(self, exchange: Exchange, data: bytes, last: bool) -> None:  # noqa: FBT001 - a keyword costs 400 instructions a call
         """Write the response head with the first bytes of its body; ``last``: with all of them."""
 
-    def write_body(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
+    def write_body(self, exchange: Exchange, data: bytes, last: bool) -> None:  # noqa: FBT001 - as above
         """Write more of the body; ``last``: the end of it, unless trailers follow."""
 
     def write_trailers(self, exchange: Exchange, fields: list[Field]) -> None:
@@ -148,7 +129,6 @@ class Exchange:
         "client",
         "close_code",
         "closing",
-        "connection_options",
         "content_length",
         "expect_trailers",
         "gate",
@@ -160,11 +140,10 @@ class Exchange:
         "remaining",
         "request_state",
         "request_trailers",
-        "response_fields",
+        "response",
         "response_state",
         "response_trailers",
         "sent_bytes",
-        "sent_fields",
         "sink",
         "started_at",
         "status",
@@ -185,15 +164,13 @@ class Exchange:
         self._chunks: list[bytes] | None = None
         self.on_event: Callable[[], None] | None = None
         self.response_state = WAITING
-        self.response_fields: Sequence[Field] = ()
+        self.response = _NO_RESPONSE
         self.response_trailers: Sequence[Field] = ()
-        self.sent_fields: AbstractSet[bytes] = NO_NAMES
         self.status = 0
         self.content_length: int | None = None
         self.remaining: int | None = None
         self.expect_trailers = False
         self.closing = False
-        self.connection_options: Sequence[bytes] = ()
         self.sent_bytes = 0
         self.aborted = False
         self.outcome = ""
@@ -316,7 +293,7 @@ class Exchange:
             raise LocalProtocolError(f"{action!r} is not possible when the response is {self.response_state}")
         self.response_state = following
 
-    def respond(self, status: int, fields: Iterable[Iterable[bytes]] = (), *, trailers: bool = False) -> None:
+    def respond(self, status: int, fields: Iterable[Iterable[bytes]] = (), trailers: bool = False) -> None:  # noqa: FBT001, FBT002 - as in `body`
         """The head of the final response. Call `body` next. It is not written before `body` or `flush`.
 
         Raises:
@@ -326,75 +303,34 @@ class Exchange:
         """
         if self.response_state is not WAITING:
             self._step("respond")
-        if type(status) is not int or not 200 <= status <= _MAX_STATUS:  # noqa: PLR2004 - the status codes' own bounds
-            status = _final_status(status)
-        checked: list[Field] = []
-        length: int | None = None
-        own = False
         try:
-            for field in fields:
-                try:
-                    known = _repeated_field(field)
-                except TypeError:
-                    # A list cannot be looked up.
-                    known = None
-                if known is None:
-                    name, value = field
-                    if name == b"content-length" and length is None and type(value) is bytes:
-                        length = _small_length(value)
-                        if length is None and value.isdigit() and len(value) <= _MAX_LENGTH_DIGITS:
-                            length = int(value)
-                        if length is not None:
-                            continue
-                    known = check_response_field((name, value))
-                    if known[0] in _OWN_FIELDS:
-                        own = True
-                checked.append(known)
+            fields = tuple(fields)
         except (TypeError, ValueError) as error:
             raise not_pairs(error) from None
-        if own or status in _NO_CONTENT_STATUSES:
-            checked, length = self._take_own_fields(status, checked, length)
-        self.content_length = self.remaining = length
-        self.response_fields = checked
-        self.status = status
+        try:
+            head = _repeated_head((status, fields)) if type(status) is int else None
+        except TypeError:
+            # A list cannot be looked up.
+            head = None
+        if head is None:
+            head = read_response_head(status, fields)
+        self.response = head
+        self.status = head.status
+        self.content_length = self.remaining = head.content_length
+        self.closing = head.closing
         # HEAD (RFC 9110 §9.3.2), 1xx, 204, 304 (RFC 9112 §6.3 (1)) and 205 never have content.
-        self.bodiless = status in _NO_CONTENT_STATUSES or self.head.method == b"HEAD"
+        self.bodiless = head.status in NO_CONTENT_STATUSES or self.head.method == b"HEAD"
         self.expect_trailers = bool(trailers)
         self.response_state = HELD
         self.sink.hold(self)
-
-    def _take_own_fields(self, status: int, fields: list[Field], length: int | None) -> tuple[list[Field], int | None]:
-        """Take out what is the connection's to say, and read Connection. ``length`` is that of a Content-Length that was taken out already."""
-        own = {name for name, _ in fields if name in _OWN_FIELDS}
-        if b"content-length" in own:
-            # A second one, or one that is no number, or its name is not in lower case.
-            length = response_content_length(
-                [*([] if length is None else [b"%d" % length]), *(value for name, value in fields if name == b"content-length")]
-            )
-        if b"connection" in own:
-            options = [option for name, value in fields if name == b"connection" for option in list_elements(value)]
-            # RFC 9112 §9.6: the application may ask for the connection to be closed; keep-alive is the connection's own decision.
-            self.closing = b"close" in options
-            # An option that names the framing would have a proxy take that out (RFC 9110 §7.6.1).
-            self.connection_options = [option for option in options if option != b"close" and option not in FRAMING_FIELDS]
-        # RFC 9110 §8.6: no Content-Length with 204. RFC 9110 §15.3.6: 205 has none but a zero.
-        if status == _NO_CONTENT:
-            length = None
-        elif status == _RESET_CONTENT:
-            length = 0
-        if own:
-            self.sent_fields = own
-            # ASGI, Response Start: "any transfer-encoding header ... will be ignored": the framing is ours.
-            fields = [field for field in fields if field[0] not in FRAMING_FIELDS]
-        return fields, length
 
     def flush(self) -> None:
         """Write a held head now: the application waits, and the peer should know what is known."""
         if self.response_state is HELD:
             self._step("flush")
-            self.sink.write_head(self, b"", last=False)
+            self.sink.write_head(self, b"", False)
 
-    def body(self, data: bytes, *, more: bool = False) -> None:
+    def body(self, data: bytes, more: bool = False) -> None:  # noqa: FBT001, FBT002 - a keyword costs 400 instructions a call
         """A part of the response's content; ``more`` False ends it. Afterwards wait for ``sink.write_gate`` where that is shut.
 
         A call after the end is ignored (ASGI: "any further messages on the channel will be ignored").
@@ -408,8 +344,21 @@ class Exchange:
         if state is BODY and more and self.content_length is None and not self.bodiless:
             # One of a stream: nothing to count.
             self.sent_bytes += len(data)
-            self.sink.write_body(self, data, last=False)
-            return
+            self.sink.write_body(self, data, False)
+        elif state is HELD and not more and len(data) == self.remaining and not self.bodiless and not self.expect_trailers:
+            # All of it, and as long as was said: most responses.
+            self.response_state = DONE
+            self.remaining = 0
+            self.sent_bytes = len(data)
+            self.sink.write_head(self, data, True)
+            self.sink.response_ended(self)
+            if self.on_event is not None:
+                self.notify()
+        else:
+            self._send_body(state, data, more=more)
+
+    def _send_body(self, state: str, data: bytes, *, more: bool) -> None:
+        """Any other part of the content, or a call that is not possible."""
         if state is not HELD and state is not BODY:
             if state is DONE or state is TRAILERS:
                 return
@@ -436,9 +385,9 @@ class Exchange:
             self.response_state = DONE
         self.sent_bytes += len(data)
         if state is HELD:
-            self.sink.write_head(self, data, last=not more)
+            self.sink.write_head(self, data, not more)
         else:
-            self.sink.write_body(self, data, last=not more)
+            self.sink.write_body(self, data, not more)
         if fault:
             self._miscounted(fault)
         if self.response_state is DONE:
@@ -510,12 +459,6 @@ class Exchange:
             self.cut()
             return
         self.response_state = WAITING
-        self.closing = True
-        # Nothing of a head that was held: its Date and Connection are not this one's.
-        self.content_length = None
-        self.sent_fields = NO_NAMES
-        self.connection_options = ()
-        self.expect_trailers = False
         self.outcome = "error"
         text = f"{reason_phrase(status)}\n".encode("ascii")
         self.respond(status, [(b"content-type", b"text/plain; charset=utf-8"), *([(b"retry-after", b"1")] if status == _UNAVAILABLE else [])])

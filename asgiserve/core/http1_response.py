@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from asgiserve.core.exchange import DONE, ENDED, NO_NAMES
+from asgiserve.core.exchange import DONE, ENDED
 from asgiserve.core.flow import WriteGate
-from asgiserve.http.fields import REPEATED_LINES, encode_field_lines
+from asgiserve.core.response import NO_NAMES
+from asgiserve.http.fields import encode_field_lines
 from asgiserve.http.status import STATUS_LINES, forbids_content, reason_phrase
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ CONTINUE: Final = STATUS_LINES[100] + b"\r\n"
 _LARGE: Final = 32768
 
 _CHUNKED_LINE: Final = b"transfer-encoding: chunked\r\n"
-_repeated_line = REPEATED_LINES.get
 
 # Most responses are small: 0.04 us for a line that is there, 0.25 for a new one.
 _SMALL_LENGTH: Final = 2048
 _LENGTH_LINES: Final = [b"content-length: %d\r\n" % length for length in range(_SMALL_LENGTH)]
+# RFC 9112 §7.1: a chunk of no size would be the last one.
+_CHUNK_LINES: Final = [b"", *(b"%x\r\n" % length for length in range(1, _SMALL_LENGTH))]
 
 
 class ResponseWriter:
@@ -55,7 +57,7 @@ class ResponseWriter:
         """Whether the rest of the request is too much to read and drop behind the response."""
         raise NotImplementedError
 
-    def write_head(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
+    def write_head(self, exchange: Exchange, data: bytes, last: bool) -> None:  # noqa: FBT001 - see `ExchangeSink`
         """Write the response head, and the content that is there, in one piece."""
         owner = self._owner
         now = owner.clock()
@@ -66,16 +68,30 @@ class ResponseWriter:
             # RFC 9112 §9.3: the rest of the request is read, or the connection closed.
             or (exchange.request_state is not ENDED and last and self._too_much_is_left(exchange))
         )
-        status = exchange.status
+        response = exchange.response
+        encoded = response.encoded
+        length = response.content_length
+        if encoded and length is not None and last and not closing and exchange.head.minor_version and len(data) < _LARGE:
+            # The same as in `_write_head`, for a head that is known.
+            self._answered_at = now
+            self._chunked_response = self._close_after = False
+            self._transport.write(b"".join((encoded, _LENGTH_LINES[length], owner.default_fields(now), b"\r\n", data)))
+        else:
+            self._write_head(exchange, data, now, last=last, closing=closing)
+
+    def _write_head(self, exchange: Exchange, data: bytes, now: float, *, last: bool, closing: bool) -> None:
+        owner = self._owner
+        response = exchange.response
         minor_version = exchange.head.minor_version
-        parts = [STATUS_LINES[status]]
-        for field in exchange.response_fields:
-            # As `encode_field_lines`, without the call.
-            line = _repeated_line(field)
-            parts.append(b"%b: %b\r\n" % field if line is None else line)
+        encoded = response.encoded
+        if not encoded:
+            encoded = b"".join(encode_field_lines(STATUS_LINES[response.status], response.fields))
+            if response.encoded is not None:
+                response.encoded = encoded
+        parts = [encoded]
         chunked = False
         length = exchange.content_length
-        if length is None and not forbids_content(status):
+        if length is None and not forbids_content(response.status):
             length, chunked, closing = _frame(exchange, len(data), last=last, closing=closing)
         if length is not None:
             parts.append(_LENGTH_LINES[length] if length < _SMALL_LENGTH else b"content-length: %d\r\n" % length)
@@ -83,15 +99,15 @@ class ResponseWriter:
             parts.append(_CHUNKED_LINE)
             # RFC 9112 §6.3 (1): HEAD is told what GET would get, and gets no chunks.
             chunked = not exchange.bodiless
-        sent = exchange.sent_fields
+        sent = response.sent_fields
         parts.append(owner.default_fields(now) if sent is NO_NAMES else owner.default_fields_without(sent))
-        if closing or exchange.connection_options or not minor_version:
-            parts.append(_connection_field(exchange.connection_options, closing=closing))
+        if closing or response.connection_options or not minor_version:
+            parts.append(_connection_field(response.connection_options, closing=closing))
         parts.append(b"\r\n")
         size = len(data)
         if size:
             if chunked:
-                parts.append(b"%x\r\n" % size)
+                parts.append(_CHUNK_LINES[size] if size < _SMALL_LENGTH else b"%x\r\n" % size)
             if size >= _LARGE:
                 parts = [b"".join(parts)]
             parts.append(data)
@@ -112,22 +128,24 @@ class ResponseWriter:
             if self._draining and exchange.content_length is None:
                 exchange.end_soon()
 
-    def write_body(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
+    def write_body(self, exchange: Exchange, data: bytes, last: bool) -> None:  # noqa: FBT001 - see `ExchangeSink`
         """Write more content, chunked where the head said so."""
         size = len(data)
-        write = self._transport.write
-        if exchange.bodiless:
-            return
+        # Never of a response without content: see `write_head`.
         if self._chunked_response:
-            end = b"\r\n" if not last or exchange.response_state is not DONE else b"\r\n0\r\n\r\n"
-            if size >= _LARGE:
-                self._transport.writelines((b"%x\r\n" % size, data, end))
+            if last and exchange.response_state is DONE:
+                end = b"\r\n0\r\n\r\n" if size else b"0\r\n\r\n"
             elif size:
-                write(b"%x\r\n%b%b" % (size, data, end))
-            elif last and exchange.response_state is DONE:
-                write(b"0\r\n\r\n")
-        elif size:
-            write(data)
+                end = b"\r\n"
+            else:
+                return
+            line = _CHUNK_LINES[size] if size < _SMALL_LENGTH else b"%x\r\n" % size
+            if size < _LARGE:
+                self._transport.write(b"".join((line, data, end)))
+            else:
+                self._transport.writelines((line, data, end))
+        elif size and not exchange.bodiless:
+            self._transport.write(data)
 
     def write_trailers(self, exchange: Exchange, fields: Sequence[Field]) -> None:
         """End a chunked response with its trailers (RFC 9112 §7.1.2); anywhere else they are dropped (RFC 9110 §6.5.1)."""

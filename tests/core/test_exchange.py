@@ -113,7 +113,7 @@ def everything(exchange: Exchange, sink: RecordingSink) -> dict[str, Any]:
         value = getattr(exchange, name)
         if isinstance(value, ReadGate):
             value = (value.high_mark, value.size, value.shut)
-        known[name] = value if name in {"sink", "head", "stream"} else copy.copy(value)
+        known[name] = value if name in {"sink", "head", "response", "stream"} else copy.copy(value)
     known["calls"] = list(sink.calls)
     return known
 
@@ -364,7 +364,7 @@ def test_a_head_is_held_until_there_is_content() -> None:
     exchange.body(b"ok")
     assert sink.take() == [("write_head", b"ok", True), ("response_ended",)]
     assert exchange.head_sent
-    assert exchange.response_fields == [(b"x-a", b"1")]
+    assert exchange.response.fields == [(b"x-a", b"1")]
     assert (exchange.status, exchange.sent_bytes) == (200, 2)
 
 
@@ -472,8 +472,10 @@ def test_a_second_head_is_refused_and_the_first_stays() -> None:
 def test_what_the_connection_says_itself_is_taken_out(fields: Fields, kept: Fields) -> None:
     exchange, _ = make_exchange()
     exchange.respond(200, fields)
-    assert exchange.response_fields == kept
-    assert {name for name in (b"date", b"server") if name in exchange.sent_fields} == {name for name, _ in kept if name in {b"date", b"server"}}
+    assert exchange.response.fields == kept
+    assert {name for name in (b"date", b"server") if name in exchange.response.sent_fields} == {
+        name for name, _ in kept if name in {b"date", b"server"}
+    }
 
 
 @pytest.mark.parametrize(
@@ -492,7 +494,7 @@ def test_what_the_connection_says_itself_is_taken_out(fields: Fields, kept: Fiel
 def test_an_application_may_ask_for_the_connection_to_be_closed(values: list[bytes], closing: bool, options: list[bytes]) -> None:
     exchange, _ = make_exchange()
     exchange.respond(200, [(b"connection", value) for value in values])
-    assert (exchange.closing, list(exchange.connection_options)) == (closing, options)
+    assert (exchange.closing, list(exchange.response.connection_options)) == (closing, options)
 
 
 # ---- content and its length
@@ -824,7 +826,7 @@ def test_a_failure_before_anything_was_sent_is_an_error_response(status: int, ex
     assert (hold, name, last, ended) == (("hold",), "write_head", True, ("response_ended",))
     assert text == {500: b"Internal Server Error\n", 503: b"Service Unavailable\n"}[status]
     assert exchange.status == status
-    assert exchange.response_fields == [(b"content-type", b"text/plain; charset=utf-8"), *extra]
+    assert exchange.response.fields == [(b"content-type", b"text/plain; charset=utf-8"), *extra]
     assert (exchange.closing, exchange.outcome, exchange.response_state, exchange.content_length) == (True, "error", DONE, None)
 
 
@@ -833,8 +835,8 @@ def test_an_error_response_has_nothing_of_the_head_that_was_held() -> None:
     exchange.respond(200, [(b"date", b"then"), (b"server", b"mine"), (b"connection", b"x-hop"), (b"content-length", b"3")])
     exchange.fail()
     # Its Date and Server are the server's again, and its Connection is.
-    assert not {b"date", b"server"} & set(exchange.sent_fields)
-    assert (list(exchange.connection_options), exchange.content_length, exchange.expect_trailers) == ([], None, False)
+    assert not {b"date", b"server"} & set(exchange.response.sent_fields)
+    assert (list(exchange.response.connection_options), exchange.content_length, exchange.expect_trailers) == ([], None, False)
 
 
 @pytest.mark.parametrize("status", [204, 205, 304])

@@ -42,10 +42,10 @@ class RecordingSink:
     def hold(self, exchange: Exchange) -> None:  # noqa: ARG002 - the sink's signature; a test has one exchange
         self.calls.append(("hold",))
 
-    def write_head(self, exchange: Exchange, data: bytes, *, last: bool) -> None:  # noqa: ARG002
+    def write_head(self, exchange: Exchange, data: bytes, last: bool) -> None:  # noqa: ARG002
         self.calls.append(("write_head", data, last))
 
-    def write_body(self, exchange: Exchange, data: bytes, *, last: bool) -> None:  # noqa: ARG002
+    def write_body(self, exchange: Exchange, data: bytes, last: bool) -> None:  # noqa: ARG002
         self.calls.append(("write_body", data, last))
 
     def write_trailers(self, exchange: Exchange, fields: list[Field]) -> None:  # noqa: ARG002
