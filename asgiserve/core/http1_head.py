@@ -35,6 +35,11 @@ _MAX_SAME_BLOCK: Final = 4096
 _MAX_KNOWN_LINE: Final = 256
 _MAX_KNOWN_LINES: Final = 1024
 
+# Most servers have a name or two, and most clients one way to say that they keep the connection.
+_MAX_KNOWN_FRAMING: Final = 256
+_MAX_KNOWN_FRAMINGS: Final = 1024
+_REPEATED: Final = frozenset({b"host", b"connection", b"te"})
+
 _FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"forwarded"})
 
 _NO_FRAMING: Final = Framing()
@@ -157,6 +162,7 @@ class HeadReader:
 
     __slots__ = (
         "_block",
+        "_framings",
         "_limits",
         "_line",
         "_parser",
@@ -171,6 +177,7 @@ class HeadReader:
         # A head of this size breaks neither of its two limits.
         self._small_head = min(limits.max_request_line_bytes, limits.max_head_bytes)
         self._request_lines = parser.request_lines
+        self._framings = parser.framings
         self._websocket = websocket
         self._parser = parser.fields
         # The last head: its request line, what stood behind that, and what both said.
@@ -206,7 +213,11 @@ class HeadReader:
         fields = self._parser.parse(block)
         if len(fields) > self._limits.max_field_count:
             raise RemoteProtocolError(f"more than {self._limits.max_field_count} fields in the request head", status=431, clause="RFC 6585 §5")
-        framing = self._read_framing(line, fields)
+        known: tuple[int | Field, ...] = (minor_version, *self._parser.special)
+        framing = self._framings.get(known) if target.authority is None else None
+        if framing is None:
+            framing = self._read_framing(line, fields)
+            self._remember_framing(known, framing, target)
         request = RequestHead(method, target, minor_version, fields, framing)
         if len(block) <= _MAX_SAME_BLOCK and target.authority is None and not framing.upgrade and not framing.expects_continue:
             self._block = block
@@ -249,6 +260,16 @@ class HeadReader:
         except RemoteProtocolError as first:
             return first
         return error
+
+    def _remember_framing(self, known: tuple[int | Field, ...], framing: Framing, target: Target) -> None:
+        """Remember what minor version and fields mean, where they say the same in every request, whatever its method."""
+        special = self._parser.special
+        if target.authority is None and all(name in _REPEATED for name, _ in special):
+            if sum(len(value) for _, value in special) > _MAX_KNOWN_FRAMING:
+                return
+            if len(self._framings) >= _MAX_KNOWN_FRAMINGS:
+                self._framings.clear()
+            self._framings[known] = framing
 
     def _read_framing(self, line: KnownLine, fields: list[Field]) -> Framing:
         """Read the fields that are the connection's business. An absolute target's authority is put into ``fields``."""

@@ -18,6 +18,7 @@ from asgiserve.http.lines import strip_line_whitespace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asgiserve.core.request import Framing
     from asgiserve.http.fields import Field
     from asgiserve.http.target import Target
 
@@ -48,16 +49,17 @@ class ParserFactory:
     """A parser by name. ``factory(connection)`` makes one.
 
     A factory belongs to one server and its thread. ``fields`` parses for all of its connections, one head after another; ``request_lines`` are
-    those that were read already: method, target and minor version.
+    those that were read already: method, target and minor version; ``framings`` what minor version and fields were found to mean together.
     """
 
-    __slots__ = ("fields", "make", "name", "request_lines")
+    __slots__ = ("fields", "framings", "make", "name", "request_lines")
 
     def __init__(self, name: str, make: Callable[[HeadCallbacks], HeadParser]) -> None:
         self.name = name
         self.make = make
         self.fields = FieldParser(self)
         self.request_lines: dict[bytes, KnownLine] = {}
+        self.framings: dict[tuple[int | Field, ...], Framing] = {}
 
 
 # The fields that are the connection's business, or a trusted proxy's.
@@ -90,9 +92,10 @@ class FieldParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """The parser read a field."""
-        field = (name.lower(), value)
+        name = name.lower()
+        field = (name, value)
         self._fields.append(field)
-        if field[0] in _SPECIAL:
+        if name in _SPECIAL:
             self.special.append(field)
 
     def on_headers_complete(self) -> None:

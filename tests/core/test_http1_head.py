@@ -55,6 +55,11 @@ HEADS = (
     b"POST / HTTP/1.1\r\nHost: a.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a.example\r\nTE: trailers\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: TE, close\r\nTE: trailers\r\n\r\n",
+    b"GET / HTTP/1.0\r\nHost: a.example\r\nConnection: close\r\n\r\n",
+    b"GET / HTTP/1.1\r\nConnection: close\r\nHost: a.example\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\n\r\n",
+    b"GET http://b.example/x HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Large: " + b"x" * 5000 + b"\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a.example\r\nX: a\r\n b\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a.example\r\nX : a\r\n\r\n",
@@ -117,6 +122,29 @@ def test_the_request_lines_that_are_remembered_are_bounded_and_have_no_query(par
     reader.read(b"GET /%b HTTP/1.1\r\n%b" % (b"long" * 100, BLOCK))
     assert 0 < len(factory.request_lines) <= 1024
     assert not any(b"?" in line or len(line) > 256 for line in factory.request_lines)
+
+
+@parsers
+def test_what_fields_mean_together_is_remembered_for_a_server_and_bounded(parser: str) -> None:
+    factory = choose_parser(parser)
+    readers = [HeadReader(Limits(), factory, websocket=True) for _ in range(2)]
+    first, second = (reader.read(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nX-A: 1\r\n\r\n") for reader in readers)
+    assert first.framing is second.framing
+    factory.framings.clear()
+    for field in (
+        b"Content-Length: 5",
+        b"Transfer-Encoding: chunked",
+        b"Expect: 100-continue\r\nContent-Length: 1",
+        b"Upgrade: h2c\r\nConnection: upgrade",
+        b"X-Forwarded-For: 192.0.2.1",
+        b"TE: %b" % (b"x" * 257),
+    ):
+        readers[0].read(b"POST / HTTP/1.1\r\nHost: a.example\r\n%b\r\n\r\n" % field)
+    readers[0].read(b"GET http://b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    assert not factory.framings
+    for number in range(3000):
+        readers[0].read(b"GET / HTTP/1.1\r\nHost: a%d.example\r\n\r\n" % number)
+    assert 0 < len(factory.framings) <= 1024
 
 
 @parsers
