@@ -53,7 +53,8 @@ class WriteGate:
 
     def __init__(self) -> None:
         self.shut = False
-        self._waiting: list[Callable[[], None]] = []
+        # Most connections never have anybody who waits, and many connections only wait.
+        self._waiting: list[Callable[[], None]] | None = None
 
     def close(self) -> None:
         """The transport has enough."""
@@ -62,10 +63,13 @@ class WriteGate:
     def open(self) -> None:
         """The transport takes more, or nothing ever again: everybody who waits is woken and looks for himself."""
         self.shut = False
-        waiting, self._waiting = self._waiting, []
-        for wake in waiting:
+        waiting, self._waiting = self._waiting, None
+        for wake in waiting or ():
             wake()
 
     def when_open(self, wake: Callable[[], None]) -> None:
         """``wake`` is called once, when the gate opens."""
-        self._waiting.append(wake)
+        if self._waiting is None:
+            self._waiting = [wake]
+        else:
+            self._waiting.append(wake)
