@@ -56,9 +56,10 @@ class HttpCall:
         exchange = self.exchange
         if exchange.aborted:
             return
-        if exchange.told_to_end and exchange.head_sent:
-            # Django, Quart and Litestar give a stream up when they hear http.disconnect; that was ours, as the server stops.
-            exchange.cut("shutdown")
+        if exchange.told_to_end and (exchange.head_sent or exchange.told_to_end == "aborted"):
+            # Django, Quart and Litestar give their response up when they hear http.disconnect; and that we said, because the server stops or
+            # the client will send no more.
+            exchange.cut(exchange.told_to_end)
             return
         # S49: an application that returns without a response gets 500; within one, the connection is cut so that the client can tell.
         what = "before its response was complete" if exchange.head_sent else "without a response"

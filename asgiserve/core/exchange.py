@@ -177,7 +177,8 @@ class Exchange:
         self.overrun = False
         self.stream: WebSocketStream | None = None
         self.close_code: int | None = None
-        self.told_to_end = False
+        # Why the application is told that the client has gone, though it can still answer: the word for the access log.
+        self.told_to_end = ""
         # A held head is not flushed yet, though the application waits: it waits for what the head should say.
         self.keeps_head = False
         self.bodiless = False
@@ -226,9 +227,9 @@ class Exchange:
         self._chunks = None
         self.notify()
 
-    def end_soon(self) -> None:
-        """The server wants to stop: a response that streams is told, as if the peer had gone, but can still be sent."""
-        self.told_to_end = True
+    def end_soon(self, outcome: str) -> None:
+        """Tell the application that the peer has gone; it can answer all the same. ``outcome`` is that of a response that it gives up then."""
+        self.told_to_end = outcome
         self.notify()
 
     def notify(self) -> None:
@@ -282,6 +283,11 @@ class Exchange:
     def head_sent(self) -> bool:
         """Whether anything of the final response is on the wire."""
         return self.response_state not in (WAITING, HELD)
+
+    @property
+    def content_sent(self) -> bool:
+        """Whether the client has all of the content, and knows it: whoever goes then does so in order."""
+        return self.head_sent and (self.bodiless or self.remaining == 0)
 
     # The application's half: the response.
 

@@ -137,7 +137,7 @@ class Http1Connection(EndingConnection):
             self._advance()
 
     def eof_received(self) -> bool:
-        """The peer will send no more. True keeps the other direction open: a half-closed client is served to its end."""
+        """The peer will send no more. True keeps the other direction open: it may be a half-closed client, and is served to its end."""
         state = self._state
         exchange = self.exchange
         if state is TUNNELLED:
@@ -147,9 +147,16 @@ class Http1Connection(EndingConnection):
             return False
         if state is HEAD and self._transport.can_write_eof():
             # What is complete is answered, unless it is a handshake: half closed, the peer cannot close a WebSocket in order (RFC 6455 §7.1.2).
-            running = exchange is not None and exchange.response_state is not DONE and not exchange.head.framing.upgrade
-            if running or (exchange is None and self.write_gate.shut and self._buffer.data):
+            if exchange is None:
+                if self.write_gate.shut and self._buffer.data:
+                    self.half_closed = True
+                    return True
+            elif exchange.response_state is not DONE and not exchange.head.framing.upgrade:
                 self.half_closed = True
+                # RFC 9112 §9.6: that does not "imply that the client is no longer interested in a response". In nearly all cases it is how one
+                # that has gone looks, though, so that the application is told, and can answer; net/http of Go does the same.
+                if not exchange.aborted and not exchange.content_sent:
+                    exchange.end_soon("aborted")
                 return True
         # Between requests it is the end, and so it is inside of a head. TLS cannot be half closed.
         if exchange is not None and exchange.response_state is not DONE and not exchange.aborted:
@@ -236,7 +243,7 @@ class Http1Connection(EndingConnection):
         elif exchange.stream is not None:
             exchange.stream.close_for_shutdown()
         elif exchange.response_state is RESPONSE_BODY and exchange.content_length is None:
-            exchange.end_soon()
+            exchange.end_soon("shutdown")
 
     def abort(self) -> None:
         """Close at once, dropping what is not sent."""
@@ -316,6 +323,8 @@ class Http1Connection(EndingConnection):
         framing = request.framing
         self._close_after = not framing.keep_alive or now > self._reuse_until or self.request_count >= self._max_request_count
         self.exchange = exchange = Exchange(self, request, self._max_body_buffer_bytes, now)
+        if self.half_closed:
+            exchange.told_to_end = "aborted"
         # The keep-alive deadline stays: it is looked at when it is due, and set anew after this exchange.
         if self._head_due:
             self._head_due = self._head_began = False

@@ -126,7 +126,7 @@ class ResponseWriter:
         if not last:
             self._answered_at = 0.0
             if self._draining and exchange.content_length is None:
-                exchange.end_soon()
+                exchange.end_soon("shutdown")
 
     def write_body(self, exchange: Exchange, data: bytes, last: bool) -> None:  # noqa: FBT001 - see `ExchangeSink`
         """Write more content, chunked where the head said so."""

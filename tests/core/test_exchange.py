@@ -293,7 +293,7 @@ def test_100_continue_is_asked_for_once_and_only_where_it_is_expected() -> None:
         pytest.param(lambda exchange: exchange.feed_body(b"x"), id="data"),
         pytest.param(lambda exchange: exchange.end_request(), id="the end"),
         pytest.param(lambda exchange: exchange.abort(), id="an abort"),
-        pytest.param(lambda exchange: exchange.end_soon(), id="the server stops"),
+        pytest.param(lambda exchange: exchange.end_soon("shutdown"), id="the server stops"),
         pytest.param(lambda exchange: (exchange.respond(200), exchange.body(b"")), id="the end of the response"),
     ],
 )
@@ -345,8 +345,8 @@ def test_a_server_that_stops_only_says_so() -> None:
     exchange, sink = make_exchange()
     exchange.respond(200)
     exchange.body(b"a", more=True)
-    exchange.end_soon()
-    assert (exchange.told_to_end, exchange.response_state, exchange.aborted) == (True, BODY, False)
+    exchange.end_soon("shutdown")
+    assert (exchange.told_to_end, exchange.response_state, exchange.aborted) == ("shutdown", BODY, False)
     exchange.body(b"b")
     assert exchange.response_state == DONE
     assert sink.content == b"ab"

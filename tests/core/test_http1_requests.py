@@ -595,17 +595,41 @@ def test_a_half_closed_client_is_served_to_the_end(parser: str) -> None:
     wire.feed_eof()
     assert not wire.transport.ended
     assert not wire.owner.begun[0].aborted
+    # In nearly all cases it is one that has gone, so that the application is told.
+    assert wire.owner.begun[0].told_to_end == "aborted"
     wire.owner.begun[0].respond(200)
     wire.owner.begun[0].body(b"a", more=True)
     wire.owner.begun[0].body(b"b")
     wire.settle()
     assert not wire.transport.ended
+    assert wire.owner.begun[1].told_to_end == "aborted"
     wire.owner.begun[1].respond(200)
     wire.owner.begun[1].body(b"c")
     wire.settle()
     assert [response.body for response in wire.responses] == [b"ab", b"c"]
     assert wire.transport.closed
     assert not wire.owner.refusals
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "piece", "told"),
+    [
+        ("GET", [(b"content-length", b"5")], b"whole", False),
+        ("GET", [(b"content-length", b"5")], b"part", True),
+        ("GET", [], b"part", True),
+        ("HEAD", [], b"", False),
+        ("HEAD", [(b"content-length", b"5")], b"", False),
+    ],
+)
+def test_whoever_has_all_of_the_content_goes_in_order(parser: str, method: str, fields: list[tuple[bytes, bytes]], piece: bytes, told: bool) -> None:
+    wire = Wire(ignore, parser)
+    wire.feed(request("/", method=method))
+    exchange = wire.owner.begun[0]
+    exchange.respond(200, fields)
+    exchange.body(piece, more=True)
+    wire.feed_eof()
+    assert bool(exchange.told_to_end) is told
+    assert not exchange.aborted
 
 
 def test_a_half_closed_client_hears_of_its_bad_request(parser: str) -> None:

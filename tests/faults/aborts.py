@@ -172,7 +172,7 @@ class Stage:
         sent: by the client until then.
         app: what the application does.
         arrive: what the client does when the application is there.
-        told: to the application; None as `on_close`: it cannot be told, as a half-closed client looks the same.
+        told: to the application.
         on_close: the same, for a client that ends in order and not by a reset.
         outcome: in the access log, of an orderly end.
         stalls: the application must wait in ``send()`` before the client goes.
@@ -183,7 +183,7 @@ class Stage:
     app: Callable[[Visit, Receive, Send], Awaitable[None]] | None
     arrive: Callable[[RawConnection], None] = nothing
     told: str = HTTP
-    on_close: str | None = HTTP
+    on_close: str = HTTP
     outcome: str = "aborted"
     stalls: bool = False
     status: int = 0
@@ -221,9 +221,9 @@ STAGES: Final[dict[str, Stage]] = {
     "within-a-chunk": Stage(POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab", receives, outcome=INCOMPLETE),
     "within-the-trailers": Stage(POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nx: ", receives, outcome=INCOMPLETE),
     "after-100": Stage(POST + b"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n", receives, read_head, outcome=INCOMPLETE),
-    "before-the-response": Stage(GET, receives, on_close=None),
-    "before-the-next-in-a-pipeline": Stage(GET + b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n", receives, on_close=None),
-    "within-the-response-as-it-listens": Stage(GET, listens, read_event, on_close=None, status=200),
+    "before-the-response": Stage(GET, receives),
+    "before-the-next-in-a-pipeline": Stage(GET + b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n", receives),
+    "within-the-response-as-it-listens": Stage(GET, listens, read_event, status=200),
     # What is unread makes any end of the client a reset.
     "within-the-response-as-it-sends": Stage(GET, streams, read_head, told=RAISED, on_close=RAISED, status=200),
     "within-the-response-as-it-waits": Stage(GET, floods, read_head, told=RAISED, on_close=RAISED, stalls=True, status=200),

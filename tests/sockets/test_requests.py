@@ -624,13 +624,12 @@ def test_a_half_closed_client_is_served_to_the_end(serve: Serve) -> None:
         await receive()
         waiting = asyncio.ensure_future(receive())
         await door.wait()
-        # A FIN behind a whole request is no disconnect.
-        assert not waiting.done()
+        # It looks like a client that has gone, which it need not be.
+        assert (await waiting)["type"] == "http.disconnect"
         await send({"type": "http.response.start", "status": 200})
         for _ in range(3):
             await send({"type": "http.response.body", "body": b"piece", "more_body": True})
         await send({"type": "http.response.body"})
-        assert (await waiting)["type"] == "http.disconnect"
 
     with RawConnection(serve(app).address) as client:
         client.get()
@@ -640,6 +639,57 @@ def test_a_half_closed_client_is_served_to_the_end(serve: Serve) -> None:
         door.open()
         assert client.read_response().body == b"piece" * 3
         client.expect_eof()
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before-the-response", "within-the-response"])
+def test_an_application_that_gives_up_a_half_closed_client_is_not_at_fault(serve: Serve, records: Records, begun: bool) -> None:
+    # As Django and Quart do: they hear http.disconnect, and return.
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        if begun:
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"piece", "more_body": True})
+        assert (await receive())["type"] == "http.disconnect"
+
+    running = serve(app)
+    with RawConnection(running.address) as client:
+        client.get()
+        if begun:
+            assert client.read_head().status == 200
+            assert client.read_chunk() == b"piece"
+        client.half_close()
+        client.expect_closed()
+    running.stop()
+    assert not records.errors
+    assert [(record.status, record.outcome) for record in records.access] == [(200 if begun else 0, "aborted")]
+
+
+def test_a_client_that_has_all_of_the_content_and_goes_is_no_disconnect(serve: Serve, records: Records) -> None:
+    # Quart, among others, ends a response with a message of its own, behind the last byte.
+    door = Door()
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        waiting = asyncio.ensure_future(receive())
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        await send({"type": "http.response.body", "body": b"whole", "more_body": True})
+        await door.wait()
+        assert not waiting.done()
+        await send({"type": "http.response.body"})
+        assert (await waiting)["type"] == "http.disconnect"
+
+    running = serve(app)
+    with RawConnection(running.address) as client:
+        client.get()
+        assert client.read_response().body == b"whole"
+        door.entered()
+        client.half_close()
+        client.expect_silence(0.05)
+        door.open()
+        client.expect_eof()
+    running.stop()
+    assert not records.errors
+    assert [record.outcome for record in records.access] == [""]
 
 
 def test_pipelined_requests_before_a_half_close_are_all_answered(serve: Serve) -> None:
@@ -860,8 +910,7 @@ def test_receive_after_the_body_waits_until_the_client_goes(serve: Serve) -> Non
     assert waiting.wait(10)
     client.expect_silence(0.05)
     assert len(seen) == 1
-    # A FIN could be a half-close of a client that still waits.
-    client.reset()
+    client.close()
     assert ended.wait(10)
     assert seen == [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}, {"type": "http.disconnect"}]
 
@@ -877,11 +926,10 @@ AWAY: dict[str, bytes] = {
     "in-the-response": b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n",
     "in-a-pipeline": b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\nGET /never HTTP/1.1\r\nHost: x\r\n\r\n",
 }
-WHOLE = ("before-the-response", "in-a-pipeline")
 
 
-# A FIN behind a whole request may be a half-close, so that only a RST says before the response that nobody is there.
-@pytest.mark.parametrize(("where", "how"), [(where, how) for where in AWAY for how in ("reset", "close") if where not in WHOLE or how == "reset"])
+@pytest.mark.parametrize("how", ["reset", "close"])
+@pytest.mark.parametrize("where", AWAY)
 def test_a_client_that_goes_away_ends_its_own_call_and_nothing_else(serve: Serve, records: Records, where: str, how: str) -> None:
     entered, ended = threading.Event(), threading.Event()
     ends: list[str] = []
