@@ -150,7 +150,11 @@ class Server:
         self._max_calls = sys.maxsize if self.limits.limit_concurrency is None else self.limits.limit_concurrency
         self._max_connections = self.limits.limit_connections or _descriptor_ceiling()
         self._max_requests = _with_jitter(self.limits)
-        self.notes_exchanges = instrument is not None or self._max_requests is not None or self._write_access is not None
+        # Each connection binds them to itself.
+        self.began: Callable[[AsyncioConnection, Exchange], None] = self._exchange_began
+        self.ended: Callable[[AsyncioConnection, Exchange], None] | None = (
+            self._exchange_ended if instrument is not None or self._max_requests is not None or self._write_access is not None else None
+        )
 
     # For everybody.
 
@@ -496,7 +500,7 @@ class Server:
         if self._drain_began and connection in self._connections:
             connection.protocol.begin_drain(self.timeouts.timeout_drain_idle)
 
-    def exchange_began(self, connection: AsyncioConnection, exchange: Exchange) -> None:
+    def _exchange_began(self, connection: AsyncioConnection, exchange: Exchange) -> None:
         """A request is there: run the application, if there is room."""
         if len(self._calls) >= self._max_calls:
             exchange.client = connection.client
@@ -522,7 +526,7 @@ class Server:
     def _lifespan_failed(self, detail: str, error: BaseException | None) -> bool:
         return self.instrument is not None and self.instrument.application_failed(None, detail, error)
 
-    def exchange_ended(self, connection: AsyncioConnection, exchange: Exchange) -> None:
+    def _exchange_ended(self, connection: AsyncioConnection, exchange: Exchange) -> None:
         """An exchange is over: log it, count it."""
         self._served += 1
         if self.instrument is not None:

@@ -71,6 +71,13 @@ class Deadlines:
     def expired(self) -> list[str]:
         """The names that are due, earliest first; they are cleared. Arms the timer for the rest."""
         now = self._clock()
+        first = min(self._times.values(), default=_NEVER)
+        if first > now:
+            # The timer was armed for a deadline that has been put off: nearly always, on a connection that waits.
+            self._armed = first
+            if first != _NEVER:
+                self._arm(first)
+            return []
         due = sorted((when, name) for name, when in self._times.items() if when <= now)
         for _, name in due:
             del self._times[name]
