@@ -30,6 +30,7 @@ from asgiserve.runtime.calls import AccessLog, StartCall, call_starter
 from asgiserve.runtime.connection import AsyncioConnection
 from asgiserve.runtime.default_fields import DefaultFields
 from asgiserve.runtime.instrument import describe_connection
+from asgiserve.runtime.memory import keep_freed_memory
 from asgiserve.runtime.sockets import bind_all, close_all, describe_socket
 from asgiserve.runtime.tls import make_tls
 from asgiserve.sources import load_env_file
@@ -199,6 +200,7 @@ class Server:
         """
         if self._started or self._stopped:
             raise StartupError("a server can be started once; make a new one")
+        keep_freed_memory()
         self.loop = self._serving_loop = asyncio.get_running_loop()
         self._quiet = asyncio.Event()
         self._stop_asked = self._stop_asked or asyncio.Event()
