@@ -315,8 +315,8 @@ class Exchange:
             raise not_pairs(error) from None
         try:
             head = _repeated_head((status, fields)) if type(status) is int else None
-        except TypeError:
-            # A list cannot be looked up.
+        except (TypeError, ValueError):
+            # A list cannot be looked up, nor can a memoryview of a bytearray.
             head = None
         if head is None:
             head = read_response_head(status, fields)

@@ -78,8 +78,8 @@ def read_response_head(status: object, fields: tuple[Iterable[bytes], ...]) -> R
         for field in fields:
             try:
                 known = _repeated_field(field)
-            except TypeError:
-                # A list cannot be looked up.
+            except (TypeError, ValueError):
+                # A list cannot be looked up, nor can a memoryview of a bytearray.
                 known = None
             if known is None:
                 name, value = field

@@ -111,7 +111,10 @@ def test_a_status_by_another_name_is_a_number_in_every_response() -> None:
         assert type(respond(http.HTTPStatus.OK).status) is int
 
 
-@pytest.mark.parametrize("fields", [None, 5, [5], [(b"a",)], [("content-type", "text/plain")], [(b"a", b"b\r\nc: d")]])
+@pytest.mark.parametrize(
+    "fields",
+    [None, 5, [5], [(b"a",)], [("content-type", "text/plain")], [(b"a", b"b\r\nc: d")], [(b"a", memoryview(bytearray(b"b")))]],
+)
 def test_bad_fields_are_refused_every_time(fields: Any) -> None:
     for _ in range(TIMES):
         with pytest.raises(LocalProtocolError):
