@@ -123,16 +123,15 @@ class AccessRequest:
         version: ``1.1``.
     """
 
-    __slots__ = ("after", "before", "formatter", "method", "peer", "target", "version")
+    __slots__ = ("method", "peer", "target", "version", "written")
 
     def __init__(self, peer: str, method: str, target: str, version: str) -> None:
         self.peer = peer
         self.method = method
         self.target = target
         self.version = version
-        # What a formatter wrote of it, before and after the status, and which formatter it was.
-        self.before = self.after = ""
-        self.formatter: logging.Formatter | None = None
+        # What a formatter wrote of it, before and after the status, and which formatter it was: at once, as handlers may be in several threads.
+        self.written: tuple[logging.Formatter | None, str, str] = (None, "", "")
 
 
 class AccessRecord:
@@ -287,21 +286,22 @@ class TextFormatter(logging.Formatter):
 
     def access_line(self, record: AccessRecord, created: float) -> str:
         """One line for ``record``, without the line end."""
-        request = record.request
-        if request.formatter is not self:
-            self._write_request(request)
+        formatter, before, _ = record.request.written
+        if formatter is not self:
+            before, _ = self._write_request(record.request)
         status = record.status
         ending = _ending(record) if record.outcome or record.close_code is not None else ""
         shown = (status or "-") if not self.use_colors else f"{_STATUS_COLORS[status // 100]}{status or '-'}{_RESET}"
         stamp = self._stamp if int(created) == self._second else self._time(created)
-        return f"{stamp}{request.before}{shown} {record.sent_bytes} {record.duration * 1000:.1f}ms{ending}"
+        return f"{stamp}{before}{shown} {record.sent_bytes} {record.duration * 1000:.1f}ms{ending}"
 
-    def _write_request(self, request: AccessRequest) -> None:
+    def _write_request(self, request: AccessRequest) -> tuple[str, str]:
         line = f"{_field(request.method)} {_field(request.target)} HTTP/{_field(request.version)}"
         if self.use_colors:
             line = f"\x1b[1m{line}{_RESET}"
-        request.before = f'{self._info}{_field(request.peer) or "-"} - "{line}" '
-        request.formatter = self
+        before = f'{self._info}{_field(request.peer) or "-"} - "{line}" '
+        request.written = (self, before, "")
+        return before, ""
 
 
 class JsonFormatter(logging.Formatter):
@@ -341,24 +341,23 @@ class JsonFormatter(logging.Formatter):
 
     def access_line(self, record: AccessRecord, created: float) -> str:
         """One object for ``record``, without the line end."""
-        request = record.request
-        if request.formatter is not self:
-            self._write_request(request)
+        formatter, before, after = record.request.written
+        if formatter is not self:
+            before, after = self._write_request(record.request)
         outcome = _json_field(record.outcome) if record.outcome else "complete"
         code = "" if record.close_code is None else f', "close_code": {record.close_code}'
         return (
-            f'{{"time": "{self._time(created)}{request.before}{record.status}{request.after}'
+            f'{{"time": "{self._time(created)}{before}{record.status}{after}'
             f'"status": {record.status}, "bytes": {record.sent_bytes}, '
             f'"duration_ms": {record.duration * 1000:.3f}, "outcome": "{outcome}"{code}}}'
         )
 
-    def _write_request(self, request: AccessRequest) -> None:
+    def _write_request(self, request: AccessRequest) -> tuple[str, str]:
         method, target = _json_field(request.method), _json_field(request.target)
-        request.before = f'", "level": "info", "logger": "asgiserve.access", "message": "{method} {target} '
-        request.after = (
-            f'", "peer": "{_json_field(request.peer)}", "method": "{method}", "target": "{target}", "version": "{_json_field(request.version)}", '
-        )
-        request.formatter = self
+        before = f'", "level": "info", "logger": "asgiserve.access", "message": "{method} {target} '
+        after = f'", "peer": "{_json_field(request.peer)}", "method": "{method}", "target": "{target}", "version": "{_json_field(request.version)}", '
+        request.written = (self, before, after)
+        return before, after
 
 
 # ---- handlers ----------------------------------------------------------------------------------------------------------------------

@@ -151,11 +151,9 @@ class Server:
         self._max_calls = sys.maxsize if self.limits.limit_concurrency is None else self.limits.limit_concurrency
         self._max_connections = self.limits.limit_connections or _descriptor_ceiling()
         self._max_requests = _with_jitter(self.limits)
-        # Each connection binds them to itself.
-        self.began: Callable[[AsyncioConnection, Exchange], None] = self._exchange_began
-        self.ended: Callable[[AsyncioConnection, Exchange], None] | None = (
-            self._exchange_ended if instrument is not None or self._max_requests is not None or self._write_access is not None else None
-        )
+        # Set by start: before that, nothing of the server refers to it.
+        self.began: Callable[[AsyncioConnection, Exchange], None]
+        self.ended: Callable[[AsyncioConnection, Exchange], None] | None
 
     # For everybody.
 
@@ -201,6 +199,10 @@ class Server:
         if self._started or self._stopped:
             raise StartupError("a server can be started once; make a new one")
         keep_freed_memory()
+        notes = self.instrument is not None or self._max_requests is not None or self._write_access is not None
+        # Each connection binds them to itself.
+        self.began = self._exchange_began
+        self.ended = self._exchange_ended if notes else None
         self.loop = self._serving_loop = asyncio.get_running_loop()
         self._quiet = asyncio.Event()
         self._stop_asked = self._stop_asked or asyncio.Event()

@@ -183,6 +183,29 @@ def test_requests_that_say_the_same_share_what_was_written_of_them() -> None:
     assert plain.access_line(first, 0.0).endswith('127.0.0.1:51234 - "GET /\\x22 HTTP/1.1" 200 12 1.2ms')
 
 
+def test_two_formatters_in_two_threads_do_not_mix_their_lines() -> None:
+    request = AccessRequest("127.0.0.1:51234", "GET", "/", "1.1")
+    made = AccessRecord(request, 200, 12, 0.0012)
+    plain, objects = TextFormatter(use_colors=False), JsonFormatter()
+    # In between what the one looks up and what it writes, the other writes.
+    other = plain.access_line(made, 0.0)
+
+    class Between(AccessRecord):
+        __slots__ = ()
+
+        @property
+        def outcome(self) -> str:  # type: ignore[override]  # read between the two
+            plain.access_line(made, 0.0)
+            return ""
+
+    between = Between.__new__(Between)
+    for name in ("request", "status", "sent_bytes", "duration", "close_code"):
+        setattr(between, name, getattr(made, name))
+    lines = [objects.access_line(between, 0.0) for _ in range(3)]
+    assert [json.loads(line)["method"] for line in lines] == ["GET"] * 3
+    assert plain.access_line(made, 0.0) == other
+
+
 def test_the_access_object_of_an_aborted_exchange() -> None:
     shown = json.loads(JsonFormatter().access_line(record(status=0, outcome="aborted"), 1.5))
     assert (shown["status"], shown["outcome"], "close_code" in shown) == (0, "aborted", False)
