@@ -36,6 +36,7 @@ _MAX_KNOWN_LINE: Final = 256
 _MAX_KNOWN_LINES: Final = 1024
 
 # Most servers have a name or two, and most clients one way to say that they keep the connection.
+_MAX_KNOWN_SPECIAL: Final = 4
 _MAX_KNOWN_FRAMING: Final = 256
 _MAX_KNOWN_FRAMINGS: Final = 1024
 _REPEATED: Final = frozenset({b"host", b"connection", b"te"})
@@ -219,7 +220,13 @@ class HeadReader:
             framing = self._read_framing(line, fields)
             self._remember_framing(known, framing, target)
         request = RequestHead(method, target, minor_version, fields, framing)
-        if len(block) <= _MAX_SAME_BLOCK and target.authority is None and not framing.upgrade and not framing.expects_continue:
+        # Whether an upgrade is taken depends on the method.
+        if (
+            len(block) <= _MAX_SAME_BLOCK
+            and target.authority is None
+            and not framing.expects_continue
+            and all(name != b"upgrade" for name, _ in self._parser.special)
+        ):
             self._block = block
             self._line = request_line
             self._request = request
@@ -264,7 +271,7 @@ class HeadReader:
     def _remember_framing(self, known: tuple[int | Field, ...], framing: Framing, target: Target) -> None:
         """Remember what minor version and fields mean, where they say the same in every request, whatever its method."""
         special = self._parser.special
-        if target.authority is None and all(name in _REPEATED for name, _ in special):
+        if target.authority is None and len(special) <= _MAX_KNOWN_SPECIAL and all(name in _REPEATED for name, _ in special):
             if sum(len(value) for _, value in special) > _MAX_KNOWN_FRAMING:
                 return
             if len(self._framings) >= _MAX_KNOWN_FRAMINGS:

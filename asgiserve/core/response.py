@@ -81,10 +81,14 @@ def read_response_head(status: object, fields: tuple[Iterable[bytes], ...]) -> R
             except (TypeError, ValueError):
                 # A list cannot be looked up, nor can a memoryview of a bytearray.
                 known = None
+                repeats = False
             if known is None:
                 name, value = field
                 if name == b"content-length" and length is None and type(value) is bytes:
                     length = _small_length(value)
+                    if type(field) is not tuple:
+                        # It could say something else the next time.
+                        repeats = False
                     if length is None and value.isdigit() and len(value) <= _MAX_LENGTH_DIGITS:
                         length = int(value)
                         repeats = False
@@ -103,12 +107,9 @@ def read_response_head(status: object, fields: tuple[Iterable[bytes], ...]) -> R
     if repeats:
         if len(REPEATED_HEADS) >= _MAX_REPEATED_HEADS:
             REPEATED_HEADS.clear()
-        try:
-            REPEATED_HEADS[status, fields] = head
-        except TypeError:
-            # A list again.
-            return head
         head.encoded = b""
+        # It is there already where the status came by another name, as an `http.HTTPStatus`.
+        return REPEATED_HEADS.setdefault((status, fields), head)
     return head
 
 

@@ -53,6 +53,11 @@ HEADS = (
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     ),
     b"POST / HTTP/1.1\r\nHost: a.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    # The fields of the handshake above.
+    (
+        b"POST / HTTP/1.1\r\nHost: a.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ),
     b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a.example\r\nTE: trailers\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: TE, close\r\nTE: trailers\r\n\r\n",
@@ -101,6 +106,16 @@ def test_each_head_is_read_as_if_it_were_the_first(parser: str, chosen: list[tup
 
 
 @parsers
+def test_a_handshake_is_taken_behind_another_method_with_its_fields(parser: str) -> None:
+    reader = fresh(parser)
+    fields = (
+        b"Host: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    assert not reader.read(b"POST / HTTP/1.1\r\n" + fields).framing.upgrade
+    assert reader.read(b"GET / HTTP/1.1\r\n" + fields).framing.upgrade == b"websocket"
+
+
+@parsers
 def test_a_head_that_comes_again_is_not_read_again(parser: str) -> None:
     reader = fresh(parser)
     first = reader.read(HEADS[0])
@@ -138,6 +153,7 @@ def test_what_fields_mean_together_is_remembered_for_a_server_and_bounded(parser
         b"Upgrade: h2c\r\nConnection: upgrade",
         b"X-Forwarded-For: 192.0.2.1",
         b"TE: %b" % (b"x" * 257),
+        b"TE:\r\nTE:\r\nTE:\r\nTE:",
     ):
         readers[0].read(b"POST / HTTP/1.1\r\nHost: a.example\r\n%b\r\n\r\n" % field)
     readers[0].read(b"GET http://b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n")

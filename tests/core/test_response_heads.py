@@ -122,6 +122,34 @@ def test_bad_fields_are_refused_every_time(fields: Any) -> None:
     assert not REPEATED_HEADS
 
 
+class Pair:
+    """A field that an application may change, and that can be hashed all the same."""
+
+    def __init__(self, value: bytes) -> None:
+        self.value = value
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter((b"content-length", self.value))
+
+
+def test_a_field_that_can_say_something_else_the_next_time_is_not_remembered() -> None:
+    pair = Pair(b"2")
+    for _ in range(TIMES):
+        assert respond(fields=(TYPE, pair)).content_length == 2
+    pair.value = b"5"
+    assert respond(fields=(TYPE, pair)).content_length == 5
+
+
+def test_a_name_that_cannot_be_hashed_is_taken_as_ever() -> None:
+    for _ in range(TIMES):
+        assert respond(fields=(TYPE, (bytearray(b"content-length"), b"5"))).content_length == 5
+
+
+def test_a_status_by_another_name_does_not_replace_what_is_encoded() -> None:
+    known = [respond() for _ in range(TIMES)][-1]
+    assert respond(http.HTTPStatus.OK) is known
+
+
 def test_the_memory_of_heads_is_bounded() -> None:
     respond(fields=[TYPE])
     for status, length in itertools.product((200, 201, 202), range(1000)):
