@@ -229,7 +229,8 @@ class Exchange:
 
     def end_soon(self, outcome: str) -> None:
         """Tell the application that the peer has gone; it can answer all the same. ``outcome`` is that of a response that it gives up then."""
-        self.told_to_end = outcome
+        if self.told_to_end != "aborted":
+            self.told_to_end = outcome
         self.notify()
 
     def notify(self) -> None:
@@ -522,6 +523,9 @@ class Exchange:
         """Give the response up: the connection is cut so that the client can tell. Nothing happens where it is complete."""
         if self.response_state is DONE or self.aborted:
             return
+        if not self.head_sent:
+            # One that was held was not sent.
+            self.status = 0
         self.response_state = ABORTED
         self.aborted = True
         self.outcome = outcome

@@ -436,6 +436,9 @@ class Http1Connection(EndingConnection):
 
     def response_ended(self, exchange: Exchange) -> None:
         """The response is complete: the next request, or the end of the connection."""
+        if self.half_closed and self._owner.gone():
+            # The client had left, and its system refused the last bytes.
+            exchange.outcome = exchange.outcome or "aborted"
         self._owner.ended(exchange)
         if exchange is not self.exchange:
             return

@@ -104,8 +104,10 @@ class EndingConnection(ResponseWriter):
             exchange.stream.connection_lost()
         if self._state is CLOSED:
             return
-        if self._chunked_response or exchange.content_length is not None or exchange.bodiless or exchange.stream is not None:
-            # A missing last chunk or a short body tells it (RFC 9112 §8); a WebSocket without its closing handshake, and HEAD, tell nothing false.
+        told = self._chunked_response or exchange.content_length is not None or exchange.bodiless or exchange.stream is not None
+        if told or not exchange.status:
+            # A missing last chunk or a short body tells it (RFC 9112 §8); a WebSocket without its closing handshake, HEAD, and no response at all
+            # tell nothing false. What was answered before is still delivered.
             self._end_connection()
         else:
             self._state = CLOSED
@@ -202,6 +204,9 @@ class EndingConnection(ResponseWriter):
             # Nobody says when it was taken: the system's own buffer goes on growing just after the pause, and that is no reader.
             self._write_size = size
             self._taken_at = now
+        elif size > self._write_size:
+            # Somebody who did not wait has written behind the pause: that must not hide what is taken from now on.
+            self._write_size = size
         if now < self._taken_at + seconds:
             self._look_at_writing(seconds)
             return

@@ -75,6 +75,9 @@ class Owner(Protocol):
     def ended(self, exchange: Exchange, /) -> None:
         """``exchange`` is over, complete or aborted: once for each that was begun, and for each that was refused before."""
 
+    def gone(self) -> bool:
+        """Whether nothing can be written any more, though nobody may have said so yet."""
+
     def refused(self, detail: str, status: int) -> None:
         """A request was refused at the door with ``status``; ``detail`` is for the log. 0: closed without an answer."""
 

@@ -632,6 +632,53 @@ def test_whoever_has_all_of_the_content_goes_in_order(parser: str, method: str, 
     assert not exchange.aborted
 
 
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_response_whose_last_bytes_are_refused_is_not_complete(parser: str, refuses: bool) -> None:
+    wire = Wire(ignore, parser)
+    wire.feed(GET)
+    exchange = wire.owner.begun[0]
+    exchange.respond(200)
+    exchange.body(b"first", more=True)
+    wire.feed_eof()
+    wire.owner.refuses = refuses
+    exchange.body(b"last")
+    assert exchange.outcome == ("aborted" if refuses else "")
+    assert wire.owner.over == [exchange]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_response_that_is_given_up_before_it_began_ends_in_order(parser: str, held: bool) -> None:
+    wire = Wire(ignore, parser)
+    wire.feed(request("/1") + request("/2"))
+    first = wire.owner.begun[0]
+    wire.stall()
+    first.respond(200)
+    first.body(b"x" * 100_000)
+    wire.feed_eof()
+    wire.take()
+    second = wire.owner.begun[1]
+    if held:
+        second.keeps_head = True
+        second.respond(200)
+    second.cut("aborted")
+    wire.settle()
+    # A reset would take the answer with it that is still on its way.
+    assert (wire.transport.closed, wire.owner.resets) == (True, 0)
+    assert [len(response.body) for response in wire.responses] == [100_000]
+    assert (second.status, second.outcome) == (0, "aborted")
+
+
+def test_what_is_said_of_a_client_that_has_gone_stays(parser: str) -> None:
+    wire = Wire(ignore, parser)
+    wire.feed(GET)
+    exchange = wire.owner.begun[0]
+    exchange.respond(200)
+    exchange.body(b"first", more=True)
+    wire.feed_eof()
+    wire.connection.begin_drain(1)
+    assert exchange.told_to_end == "aborted"
+
+
 def test_a_half_closed_client_hears_of_its_bad_request(parser: str) -> None:
     wire = Wire(ignore, parser)
     wire.feed(GET + b"BAD\r\n\r\n")

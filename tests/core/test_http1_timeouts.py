@@ -503,6 +503,24 @@ def test_each_byte_that_is_taken_extends_the_time(parser: str, options: dict[str
 
 
 @pytest.mark.parametrize(("options", "seconds"), WRITES)
+def test_what_is_written_behind_the_pause_does_not_hide_what_is_taken(parser: str, options: dict[str, Any], seconds: float) -> None:
+    # By somebody who does not wait: two tasks that send.
+    wire = Wire(ignore, parser, **options)
+    wire.stall()
+    wire.feed(GET)
+    exchange = wire.owner.begun[0]
+    exchange.respond(200)
+    exchange.body(b"x" * 70_000, more=True)
+    exchange.body(b"x" * 70_000, more=True)
+    for _ in range(20):
+        wire.advance(seconds / 4)
+        wire.take(1000)
+    assert not wire.transport.ended
+    wire.advance(seconds * 1.1)
+    assert wire.transport.aborted
+
+
+@pytest.mark.parametrize(("options", "seconds"), WRITES)
 def test_what_the_system_takes_just_after_the_pause_does_not_double_the_time(parser: str, options: dict[str, Any], seconds: float) -> None:
     # A socket's buffer goes on growing for a moment while its client takes nothing.
     wire = Wire(stream, parser, **options)

@@ -692,6 +692,31 @@ def test_a_client_that_has_all_of_the_content_and_goes_is_no_disconnect(serve: S
     assert [record.outcome for record in records.access] == [""]
 
 
+def test_a_response_whose_last_bytes_the_client_s_system_refuses_is_not_logged_as_complete(serve: Serve, records: Records) -> None:
+    door = Door()
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        await door.wait()
+        # It is taken, and answered with a reset, which nobody reads behind the FIN.
+        await send({"type": "http.response.body", "body": b"second", "more_body": True})
+        await send({"type": "http.response.body", "body": b"last"})
+
+    running = serve(app)
+    with RawConnection(running.address) as client:
+        client.get()
+        client.read_head()
+        assert client.read_chunk() == b"first"
+        door.entered()
+        client.close()
+    running.run(lambda: None)
+    door.open()
+    running.stop()
+    assert not records.errors
+    assert [(record.status, record.outcome) for record in records.access] == [(200, "aborted")]
+
+
 def test_pipelined_requests_before_a_half_close_are_all_answered(serve: Serve) -> None:
     with RawConnection(serve(ok).address) as client:
         client.send(GOOD * 3)

@@ -167,6 +167,11 @@ class FakeOwner:
         self.transport: Any = None
         self.resets = 0
         self.closes = 0
+        # Whether the system refuses what is written.
+        self.refuses = False
+
+    def gone(self) -> bool:
+        return self.refuses or bool(self.closes)
 
     def clock(self) -> float:
         return self.now
