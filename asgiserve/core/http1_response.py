@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from asgiserve.core.exchange import DONE, ENDED
 from asgiserve.core.flow import WriteGate
 from asgiserve.core.response import NO_NAMES
+from asgiserve.core.transport import write_pieces
 from asgiserve.http.fields import encode_field_lines
 from asgiserve.http.status import STATUS_LINES, forbids_content, reason_phrase
 
@@ -122,7 +123,7 @@ class ResponseWriter:
         if size < _LARGE:
             self._transport.write(b"".join(parts))
         else:
-            self._transport.writelines(parts)
+            write_pieces(self._transport, parts)
         if not last:
             self._answered_at = 0.0
             if self._draining and exchange.content_length is None:
@@ -143,7 +144,7 @@ class ResponseWriter:
             if size < _LARGE:
                 self._transport.write(b"".join((line, data, end)))
             else:
-                self._transport.writelines((line, data, end))
+                write_pieces(self._transport, (line, data, end))
         elif size and not exchange.bodiless:
             self._transport.write(data)
 

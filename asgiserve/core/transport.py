@@ -1,12 +1,13 @@
 """What a connection needs of the world: a transport, a clock, and somebody to start exchanges.
 
-The law of this module: protocols only. `Transport` is a subset of `asyncio.Transport`, so that asyncio's and uvloop's serve as they are; a
-test hands in a list that remembers what was written.
+The law of this module: protocols, and what one transport does otherwise than they say. `Transport` is a subset of `asyncio.Transport`, so that
+asyncio's and uvloop's serve as they are; a test hands in a list that remembers what was written.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import sys
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
     from asgiserve.core.exchange import Exchange
 
-__all__ = ["Owner", "Transport"]
+__all__ = ["Owner", "Transport", "write_pieces"]
+
+# CPython 3.12 and 3.13: writelines() of these never calls pause_writing(), so that a stream to a client that takes nothing fills the memory.
+_NEVER_PAUSES: Final = "asyncio.selector_events" if sys.version_info >= (3, 12) else ""
 
 
 class Transport(Protocol):
@@ -46,6 +50,15 @@ class Transport(Protocol):
 
     def get_write_buffer_size(self) -> int:
         """Bytes that the peer has not taken."""
+
+
+def write_pieces(transport: Transport, pieces: Iterable[bytes]) -> None:
+    """Write large ``pieces`` without joining them."""
+    if type(transport).__module__ == _NEVER_PAUSES:
+        for piece in pieces:
+            transport.write(piece)
+    else:
+        transport.writelines(pieces)
 
 
 class Owner(Protocol):

@@ -19,6 +19,7 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
 from asgiserve.core import deadlines as due
+from asgiserve.core.transport import write_pieces
 from asgiserve.errors import ClientDisconnected, LocalProtocolError
 
 try:
@@ -533,7 +534,7 @@ class WebSocketStream:
             transport.write(_medium_head(first, _LENGTH_OF_16_BITS, size) + data)
         else:
             head = _medium_head(first, _LENGTH_OF_16_BITS, size) if size <= _MAX_16_BITS else _long_head(first, _LENGTH, size)
-            transport.writelines((head, data))
+            write_pieces(transport, (head, data))
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Start the closing handshake (RFC 6455 §7.1.2).
